@@ -1,0 +1,272 @@
+"""Rules: how one group of source tensors becomes parameters. Layouts are declared, never guessed from shapes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from pytorch_to_mlx.errors import WeightMapError
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A declared change of axis order, such as `OIK->OKI` or `OIK1->OKI`."""
+
+    spec: str
+
+    def __post_init__(self) -> None:
+        left, arrow, right = self.spec.partition("->")
+        letters = left.replace("1", "")
+        if not arrow or sorted(letters) != sorted(right) or len(set(letters)) != len(letters):
+            raise WeightMapError(f"layout {self.spec!r} does not name the same axes once on both sides")
+
+    @cached_property
+    def _sides(self) -> tuple[str, str]:
+        left, _, right = self.spec.partition("->")
+        return left, right
+
+    def shape(self, shape: Shape) -> Shape:
+        """The shape after the change. Raises `WeightMapError` if `shape` is not of the declared layout."""
+        left, right = self._sides
+        if len(shape) != len(left) or any(c == "1" and n != 1 for c, n in zip(left, shape, strict=True)):
+            raise WeightMapError(f"shape {shape} does not have the declared layout {left}")
+        size = dict(zip(left, shape, strict=True))
+        return tuple(size[c] for c in right)
+
+    def apply(self, array: np.ndarray) -> np.ndarray:
+        """`array` with its axes in the order on the right (a view)."""
+        left, right = self._sides
+        squeezed = array.reshape([n for c, n in zip(left, array.shape, strict=True) if c != "1"])
+        letters = left.replace("1", "")
+        return squeezed.transpose([letters.index(c) for c in right])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """Base of all rules. `optional` rules may match nothing."""
+
+    optional: bool = False
+
+    @property
+    def forms(self) -> tuple[tuple[str, ...], ...]:
+        """Alternative sets of source templates; one application takes all sources of one form."""
+        raise NotImplementedError
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Target templates; empty for rules that drop."""
+        return ()
+
+    def shapes(self, shapes: list[Shape]) -> list[Shape]:
+        """Output shapes from input shapes. Raises `WeightMapError` where they do not fit."""
+        return []
+
+    def compute(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        """Outputs from inputs."""
+        return []
+
+    @property
+    def action(self) -> str:
+        """What the rule does, for tables."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Rename(Rule):
+    """One source tensor becomes one parameter, in another layout if declared."""
+
+    source: str
+    target: str
+    layout: str | None = None
+
+    @property
+    def forms(self) -> tuple[tuple[str, ...], ...]:
+        return ((self.source,),)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return (self.target,)
+
+    def shapes(self, shapes: list[Shape]) -> list[Shape]:
+        return [Layout(self.layout).shape(shapes[0]) if self.layout else shapes[0]]
+
+    def compute(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        return [Layout(self.layout).apply(arrays[0]) if self.layout else arrays[0]]
+
+    @property
+    def action(self) -> str:
+        return f"transpose {self.layout}" if self.layout else "rename"
+
+
+@dataclass(frozen=True)
+class Fuse(Rule):
+    """Several source tensors become one parameter: concatenated or stacked along `axis`, or summed."""
+
+    sources: tuple[str, ...]
+    target: str
+    how: Literal["concat", "stack", "sum"] = "concat"
+    axis: int = 0
+    layout: str | None = None
+
+    @property
+    def forms(self) -> tuple[tuple[str, ...], ...]:
+        return (self.sources,)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return (self.target,)
+
+    def shapes(self, shapes: list[Shape]) -> list[Shape]:
+        if self.layout:
+            shapes = [Layout(self.layout).shape(s) for s in shapes]
+        first = list(shapes[0])
+        if self.how == "concat":
+            rest = [s[: self.axis] + s[self.axis + 1 :] for s in shapes]
+            if any(r != rest[0] for r in rest):
+                raise WeightMapError(f"shapes {shapes} cannot be concatenated along axis {self.axis}")
+            first[self.axis] = sum(s[self.axis] for s in shapes)
+        elif any(s != shapes[0] for s in shapes):
+            raise WeightMapError(f"shapes {shapes} differ")
+        elif self.how == "stack":
+            first.insert(self.axis, len(shapes))
+        return [tuple(first)]
+
+    def compute(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        if self.layout:
+            arrays = [Layout(self.layout).apply(a) for a in arrays]
+        if self.how == "concat":
+            return [np.concatenate(arrays, axis=self.axis)]
+        if self.how == "stack":
+            return [np.stack(arrays, axis=self.axis)]
+        total = arrays[0].astype(np.float32)
+        for array in arrays[1:]:
+            total = total + array.astype(np.float32)
+        return [total.astype(arrays[0].dtype)]
+
+    @property
+    def action(self) -> str:
+        verb = {"concat": f"concatenate axis {self.axis}", "stack": f"stack axis {self.axis}", "sum": "sum"}[self.how]
+        return f"{verb} of {len(self.sources)}" + (f", {self.layout}" if self.layout else "")
+
+
+@dataclass(frozen=True)
+class Split(Rule):
+    """One source tensor becomes several parameters, cut along `axis` into `sizes` (equal parts if not given)."""
+
+    source: str
+    targets: tuple[str, ...]
+    axis: int = 0
+    sizes: tuple[int, ...] | None = None
+    layout: str | None = None
+
+    @property
+    def forms(self) -> tuple[tuple[str, ...], ...]:
+        return ((self.source,),)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return self.targets
+
+    def _cuts(self, length: int) -> tuple[int, ...]:
+        parts = len(self.targets)
+        sizes = self.sizes or (length // parts,) * parts
+        if len(sizes) != parts or sum(sizes) != length:
+            raise WeightMapError(f"axis {self.axis} of length {length} cannot be split into {parts} parts {sizes}")
+        return sizes
+
+    def shapes(self, shapes: list[Shape]) -> list[Shape]:
+        shape = Layout(self.layout).shape(shapes[0]) if self.layout else shapes[0]
+        return [(*shape[: self.axis], n, *shape[self.axis + 1 :]) for n in self._cuts(shape[self.axis])]
+
+    def compute(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        array = Layout(self.layout).apply(arrays[0]) if self.layout else arrays[0]
+        bounds = np.cumsum(self._cuts(array.shape[self.axis]))[:-1]
+        return np.split(array, bounds, axis=self.axis)
+
+    @property
+    def action(self) -> str:
+        return f"split axis {self.axis} in {len(self.targets)}" + (f", {self.layout}" if self.layout else "")
+
+
+@dataclass(frozen=True)
+class FoldWeightNorm(Rule):
+    """Magnitude and direction of a weight-normed layer become its weight: w = v * (g / |v|) (Salimans & Kingma 2016).
+
+    `module` is the layer's path. Both of torch's forms are taken: `weight_g` and `weight_v` (torch.nn.utils.weight_norm),
+    and `parametrizations.weight.original0` and `original1` (torch.nn.utils.parametrizations). `dim` is the axis of `g`.
+    """
+
+    module: str
+    target: str
+    layout: str | None = None
+    dim: int = 0
+
+    @property
+    def forms(self) -> tuple[tuple[str, ...], ...]:
+        return (
+            (f"{self.module}.weight_g", f"{self.module}.weight_v"),
+            (
+                f"{self.module}.parametrizations.weight.original0",
+                f"{self.module}.parametrizations.weight.original1",
+            ),
+        )
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return (self.target,)
+
+    def shapes(self, shapes: list[Shape]) -> list[Shape]:
+        g, v = shapes
+        if g != tuple(n if i == self.dim else 1 for i, n in enumerate(v)):
+            raise WeightMapError(f"weight norm over axis {self.dim}: magnitude {g} does not fit direction {v}")
+        return [Layout(self.layout).shape(v) if self.layout else v]
+
+    def compute(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        g, v = (a.astype(np.float32) for a in arrays)
+        axes = tuple(i for i in range(v.ndim) if i != self.dim)
+        norm = np.sqrt(np.sum(np.square(v, dtype=np.float64), axis=axes, keepdims=True)).astype(np.float32)
+        weight = (v * (g / norm)).astype(arrays[1].dtype)
+        return [Layout(self.layout).apply(weight) if self.layout else weight]
+
+    @property
+    def action(self) -> str:
+        return "fold weight norm" + (f", {self.layout}" if self.layout else "")
+
+
+@dataclass(frozen=True)
+class Drop(Rule):
+    """Source tensors that the model does not need, with the reason and, where known, how many there must be."""
+
+    source: str
+    reason: str
+    count: int | None = None
+
+    @property
+    def forms(self) -> tuple[tuple[str, ...], ...]:
+        return ((self.source,),)
+
+    @property
+    def action(self) -> str:
+        return f"drop: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Tied(Rule):
+    """A source tensor that must equal another one, which the model keeps. Checked bit by bit, then dropped."""
+
+    source: str
+    to: str
+    optional: bool = field(default=True, kw_only=True)
+
+    @property
+    def forms(self) -> tuple[tuple[str, ...], ...]:
+        return ((self.source,),)
+
+    @property
+    def action(self) -> str:
+        return f"drop: tied to {self.to}"
