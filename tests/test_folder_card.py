@@ -1,0 +1,76 @@
+"""The card: front matter that the Hub understands, provenance, accounting, quantization, parity."""
+
+from folders import CONFIG
+from huggingface_hub import ModelCard
+
+from pytorch_to_mlx.folder import render_card, with_parity
+from pytorch_to_mlx.quantization import Choice, QuantizationPolicy
+from pytorch_to_mlx.weights import Row
+
+ACCOUNTING = [
+    Row("conv.weight", (8, 3, 1, 5), "float32", "conv.weight", (8, 5, 3), "transpose OIK1->OKI"),
+    Row("qkv", (12, 4), "float32", "q", (4, 4), "split"),
+    Row("qkv", (12, 4), "float32", "k", (4, 4), "split"),
+    *(Row(f"norm.{i}.steps", (), "int64", "", None, "drop: counts | batches") for i in range(6)),
+]
+POLICY = QuantizationPolicy(
+    quantize=(Choice(r"layers\.(q|k)", "wide linear layers"),), never=(Choice("conv", "too small to gain"),)
+)
+
+
+def card(**changes: object) -> str:
+    """The card of the toy model."""
+    options = {"summary": "A toy.", "licence": "MIT", "accounting": ACCOUNTING, "policy": POLICY, **changes}
+    return render_card(CONFIG.model_copy(update=options.pop("config", {})), **options)  # type: ignore[arg-type]
+
+
+def test_front_matter_as_the_hub_reads_it() -> None:
+    data = ModelCard(card(base_model="somebody/toy")).data.to_dict()
+    assert data == {
+        "library_name": "mlx",
+        "tags": ["mlx", "pytorch-to-mlx", "toy", "pitch-tracker"],
+        "license": "mit",
+        "base_model": "somebody/toy",
+    }
+    plain = ModelCard(card(licence="unknown")).data.to_dict()
+    assert "license" not in plain and "base_model" not in plain
+
+
+def test_provenance_and_accounting() -> None:
+    text = card()
+    assert "# toy tiny, for MLX" in text and "by pytorch-to-mlx 0.1.0" in text
+    assert "hub `somebody/toy`, revision `abc`" in text and "| `toy.pt` | 1,234 |" in text
+    assert "Of 8 source tensors 2 are used and 6 dropped." in text
+    assert "| split | 1 | `qkv` |" in text
+    assert r"| drop: counts \| batches | 6 | `norm.0.steps`, `norm.1.steps`, `norm.2.steps`," in text
+    assert "`norm.3.steps` and 2 more |" in text
+
+
+def test_quantization_and_what_is_never_quantized() -> None:
+    text = card()
+    assert "None: the weights are float32." in text
+    assert r"| `layers\.(q\|k)` | may be quantized | wide linear layers |" in text
+    assert "| `conv` | never quantized | too small to gain |" in text
+    quantization = {"bits": 4, "group_size": 64, "layers": {"layers.q": {}, "layers.k": {}}}
+    text = card(config={"quantization": quantization})
+    assert "2 layers in 4 bits, in groups of 64." in text
+    assert r"| `layers\.(q\|k)` | quantized | wide linear layers |" in text
+
+
+def test_strangers_text_stays_in_its_cell() -> None:
+    hostile = "x`\n\n# Broken | <script>"
+    text = card(config={"source": CONFIG.source.model_copy(update={"location": hostile})})
+    assert "hub `x' # Broken \\| <script>`, revision" in text
+    text = card(accounting=[Row("a", (), "f", "", None, f"drop: {hostile}")])
+    assert "| drop: x` # Broken \\| &lt;script> | 1 | `a` |" in text
+
+
+def test_parity_section_is_replaced_alone() -> None:
+    before = card()
+    assert "Not validated yet" in before
+    validated = with_parity(before, "| tap | error |\n| --- | --- |")
+    assert validated == card(parity_markdown="| tap | error |\n| --- | --- |")
+    assert "Not validated yet" not in validated
+    again = with_parity(validated + "\nThe owner's own words.\n", "second")
+    assert again == card(parity_markdown="second") + "\nThe owner's own words.\n"
+    assert with_parity("# A card of its own\n", "table") == "# A card of its own\n"
