@@ -1,0 +1,75 @@
+"""Recordings: reading, resampling, spectra. Samples are float32 in [-1, 1]."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pytorch_to_mlx.audio.resample import Method, resample
+from pytorch_to_mlx.errors import AudioError
+
+
+@dataclass(frozen=True, eq=False)
+class Audio:
+    """A mono recording.
+
+    Attributes:
+        samples: shape (n,), float32.
+        rate: samples per second.
+    """
+
+    samples: np.ndarray
+    rate: int
+
+    def __post_init__(self) -> None:
+        if self.samples.ndim != 1:
+            raise AudioError(f"expected mono samples of shape (n,), got {self.samples.shape}")
+        if self.samples.size == 0:
+            raise AudioError("the recording is empty")
+        if self.rate <= 0:
+            raise AudioError(f"a sample rate of {self.rate} Hz makes no sense")
+        if not np.isfinite(self.samples).all():
+            raise AudioError("the recording has samples that are not finite numbers")
+        object.__setattr__(self, "samples", np.ascontiguousarray(self.samples, dtype=np.float32))
+
+    @classmethod
+    def read(cls, path: str | Path) -> Audio:
+        """Read any file that libsndfile reads; several channels are averaged.
+
+        Raises:
+            AudioError: the file does not exist, is not audio, or is empty.
+        """
+        import soundfile
+
+        try:
+            samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        except (OSError, soundfile.LibsndfileError) as error:
+            raise AudioError(f"cannot read {path} as audio: {error}") from error
+        try:
+            return cls(samples.mean(axis=1), rate)
+        except AudioError as error:
+            raise AudioError(f"{path}: {error}") from None
+
+    def write(self, path: str | Path) -> None:
+        """Write a 16-bit PCM file of the format that the suffix names."""
+        import soundfile
+
+        soundfile.write(path, self.samples, self.rate, subtype="PCM_16")
+
+    @property
+    def seconds(self) -> float:
+        """Duration."""
+        return self.samples.size / self.rate
+
+    def resampled(self, rate: int, method: Method = "soxr_hq") -> Audio:
+        """The same recording at another rate."""
+        return self if rate == self.rate else Audio(resample(self.samples, self.rate, rate, method), rate)
+
+    def part(self, start: float, end: float) -> Audio:
+        """The samples between two times in seconds."""
+        return Audio(self.samples[round(start * self.rate) : round(end * self.rate)], self.rate)
+
+
+__all__ = ["Audio", "Method", "resample"]

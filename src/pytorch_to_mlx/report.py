@@ -1,0 +1,167 @@
+"""The parity report: what was compared with upstream, how far apart it was, and what each value had to hold."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class TapResult:
+    """One tap's comparison.
+
+    Attributes:
+        kind: "relative" (largest error over the reference's largest magnitude), "cents" (largest distance in pitch in
+            voiced frames), "exact" (share of unequal integers that are no ties), "info" (relative, nothing required).
+        shape: of what was compared.
+        error, limit: in the unit of `kind`; the tap holds if error <= limit.
+        max_abs, correlation: over all finite values.
+        floor: upstream's own float32 error against itself in float64, relative, where it was measured.
+        compared: "first 4 of 101" where the reference recorded the leading items only.
+        ties: indices of unequal integers whose candidates lie closer than 10 times the measured error.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    error: float
+    limit: float
+    passed: bool
+    max_abs: float
+    correlation: float
+    floor: float | None = None
+    compared: str = ""
+    ties: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """All taps of one input, in order of execution, and how much the input exercises (`alive`)."""
+
+    name: str
+    taps: tuple[TapResult, ...]
+    alive: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def first_divergence(self) -> str | None:
+        """The first tap that does not hold."""
+        return next((tap.name for tap in self.taps if not tap.passed), None)
+
+
+@dataclass(frozen=True)
+class Controls:
+    """The check of the check: every parameter was perturbed in turn, and each must move a tap past its bar."""
+
+    case: str
+    perturbed: int
+    unmoved: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """The comparison of one model folder with upstream.
+
+    Attributes:
+        mode: the precision that the bars are for: "float32", "float16", "bfloat16", "8-bit", ...
+        upstream: versions of the packages that judged.
+        checkpoint: sha256 of the checkpoint that upstream loaded.
+        system: what computed our side.
+    """
+
+    model_type: str
+    variant: str
+    mode: str
+    reference: str
+    upstream: Mapping[str, str]
+    checkpoint: str
+    system: Mapping[str, str]
+    cases: tuple[CaseResult, ...]
+    controls: Controls | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether every tap holds and every control moved one."""
+        return all(case.first_divergence is None for case in self.cases) and not (
+            self.controls and self.controls.unmoved
+        )
+
+    def to_json(self) -> bytes:
+        """The text of `parity.json`."""
+        fields: dict[str, Any] = {"format": FORMAT, "passed": self.passed, **asdict(self)}
+        for case, result in zip(fields["cases"], self.cases, strict=True):
+            case["first_divergence"] = result.first_divergence
+        return (json.dumps(_plain(fields), indent=1, allow_nan=False) + "\n").encode()
+
+    def summary(self) -> str:
+        """One line: the verdict, and the worst tap or the first divergence."""
+        for case in self.cases:
+            if case.first_divergence is not None:
+                tap = next(t for t in case.taps if not t.passed)
+                return (
+                    f"{self.model_type} {self.variant} ({self.mode}): first divergence in case {case.name} at "
+                    f"{tap.name}: {error_text(tap)}, allowed {limit_text(tap)}"
+                )
+        if self.controls and self.controls.unmoved:
+            return f"{self.model_type} {self.variant}: no tap notices a change of {', '.join(self.controls.unmoved)}"
+        taps = [tap for case in self.cases for tap in case.taps]
+        worst = max((t.error for t in taps if t.kind == "relative"), default=0.0)
+        checked = f"; {self.controls.perturbed} controls moved a tap" if self.controls else ""
+        return (
+            f"{self.model_type} {self.variant} ({self.mode}): {len(taps)} taps of {len(self.cases)} cases hold, "
+            f"largest relative error {worst:.1e}{checked}"
+        )
+
+    def markdown(self) -> str:
+        """Summary and a table for the card: each tap's worst case."""
+        lines = [
+            f"{'Holds' if self.passed else 'DOES NOT HOLD'}: {self.summary()}.",
+            "",
+            f"Judged by {', '.join(f'{name} {version}' for name, version in self.upstream.items())}; computed with "
+            f"{', '.join(f'{name} {value}' for name, value in self.system.items())}.",
+            "",
+            "| tap | worst case | error | allowed | upstream's own float32 error | correlation |",
+            "| --- | --- | --- | --- | --- | --- |",
+        ]
+        for case, tap in worst_taps(self):
+            floor = "" if tap.floor is None else f"{tap.floor:.1e}"
+            lines.append(
+                f"| {tap.name} | {case} | {error_text(tap)} | {limit_text(tap)} | {floor} | {tap.correlation:.7f} |"
+            )
+        return "\n".join(lines) + "\n"
+
+
+def worst_taps(report: ParityReport) -> list[tuple[str, TapResult]]:
+    """Each tap once, in order of execution, with the case in which its error is largest."""
+    worst: dict[str, tuple[str, TapResult]] = {}
+    for case in report.cases:
+        for tap in case.taps:
+            if tap.name not in worst or tap.error > worst[tap.name][1].error:
+                worst[tap.name] = (case.name, tap)
+    return list(worst.values())
+
+
+def error_text(tap: TapResult) -> str:
+    """A tap's error with its unit."""
+    if tap.kind == "exact":
+        ties = f" ({len(tap.ties)} ties)" if tap.ties else ""
+        return ("equal" if tap.error == 0 else f"{tap.error:.2%} unequal") + ties
+    return f"{tap.error:.4f} cents" if tap.kind == "cents" else f"{tap.error:.1e}"
+
+
+def limit_text(tap: TapResult) -> str:
+    """What a tap may differ by."""
+    return {"exact": "equal", "cents": f"{tap.limit:g} cents", "info": "-"}.get(tap.kind, f"{tap.limit:.0e}")
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no infinities."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
