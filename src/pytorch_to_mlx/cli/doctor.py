@@ -1,0 +1,120 @@
+"""`doctor`: what this machine computes with, what is slow, and the one command that mends it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+OPENBLAS = "openblas-pthread/libopenblas.so.0"
+
+
+def command(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Show backend, devices, BLAS, memory and versions; tell what is slow or missing and how to mend it."""
+    import json
+
+    from pytorch_to_mlx.cli.output import table
+
+    facts = {**_versions(), **_machine()}
+    advice = _advice(facts)
+    if as_json:
+        print(json.dumps({"facts": facts, "advice": advice}, indent=2))
+        return
+    print(table(list(facts.items())))
+    print()
+    for line in advice or ["nothing to mend"]:
+        print(line)
+
+
+def _versions() -> dict[str, str]:
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    facts = {"python": platform.python_version()}
+    for package in ("pytorch-to-mlx", "mlx", "numpy", "safetensors", "huggingface-hub", "torch", "onnx"):
+        try:
+            facts[package] = version(package)
+        except PackageNotFoundError:
+            facts[package] = "not installed"
+    return facts
+
+
+def _machine() -> dict[str, str]:
+    import os
+    import platform
+
+    import mlx.core as mx
+
+    from pytorch_to_mlx import environments
+    from pytorch_to_mlx.cli.output import size_text
+
+    info = mx.device_info()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    installed = [e.name for e in environments.list_environments() if e.installed]
+    return {
+        "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {size_text(memory)} memory",
+        "backend": backend(),
+        "device": str(info.get("device_name", info.get("architecture", "unknown"))),
+        "BLAS": blas(),
+        "matmul": f"{matmul_rate():.3g} GFLOP/s in float32",
+        "references": ", ".join(installed) or "none installed yet",
+    }
+
+
+def backend() -> str:
+    """What MLX computes on: "Metal", "CUDA" or "CPU"."""
+    import mlx.core as mx
+
+    if mx.default_device().type == mx.DeviceType.cpu:  # type: ignore[attr-defined]
+        return "CPU"
+    return "Metal" if mx.metal.is_available() else "CUDA"
+
+
+def blas() -> str:
+    """The BLAS that MLX's CPU backend calls, as far as the loaded libraries show it."""
+    import sys
+    from pathlib import Path
+
+    if sys.platform == "darwin":
+        return "Accelerate"
+    mapped = Path("/proc/self/maps").read_text()
+    return "OpenBLAS, preloaded" if "libopenblas" in mapped and "openblas-pthread" in mapped else "reference BLAS"
+
+
+def matmul_rate() -> float:
+    """Measured float32 matrix product, in 10^9 operations a second."""
+    import time
+
+    import mlx.core as mx
+
+    size = 512
+    a = mx.random.normal((size, size))
+    mx.eval(a @ a)
+    start, runs = time.perf_counter(), 0
+    while time.perf_counter() - start < 0.2:
+        mx.eval(a @ a)
+        runs += 1
+    return 2 * size**3 * runs / (time.perf_counter() - start) / 1e9
+
+
+def _advice(facts: dict[str, str]) -> list[str]:
+    from pathlib import Path
+
+    advice = []
+    if facts["BLAS"] == "reference BLAS" and facts["backend"] == "CPU":
+        found = sorted(Path("/usr/lib").glob(f"*/{OPENBLAS}"))
+        mend = (
+            f"export LD_PRELOAD={found[0]}"
+            if found
+            else "sudo apt-get install libopenblas0-pthread, then run doctor again"
+        )
+        advice.append(
+            f"slow: MLX multiplies matrices with a reference BLAS, up to 40 times slower than OpenBLAS. Mend: {mend}"
+        )
+    if facts["torch"] == "not installed":
+        advice.append(
+            "missing: .pt, .pth and .bin files are read by torch. Mend: python -m pytorch_to_mlx.environments torch"
+        )
+    return advice

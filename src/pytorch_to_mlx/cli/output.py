@@ -1,0 +1,55 @@
+"""Printing: aligned columns, and progress on standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytorch_to_mlx.conversion import Progress
+
+
+def table(rows: Sequence[Sequence[str]], head: Sequence[str] = ()) -> str:
+    """Rows as aligned columns."""
+    lines = [tuple(head), *rows] if head else list(rows)
+    if not lines:
+        return ""
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def note(line: str) -> None:
+    """A line about what is going on, on standard error."""
+    print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def bytes_progress(title: str) -> Iterator[Progress]:
+    """A progress bar in bytes that appears only if the work takes over a second."""
+    from tqdm import tqdm
+
+    with tqdm(desc=title, unit="B", unit_scale=True, delay=1, disable=not sys.stderr.isatty()) as bar:
+
+        def advance(name: str, done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield advance
+
+
+def shape_text(shape: Sequence[int] | None) -> str:
+    """A shape as people write it: `1024x256`."""
+    return "" if shape is None else "x".join(map(str, shape)) or "scalar"
+
+
+def size_text(count: float) -> str:
+    """A number of bytes with a unit."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"

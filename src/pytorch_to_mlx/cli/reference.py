@@ -1,0 +1,83 @@
+"""`reference`: the upstream code that judges, in environments of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pytorch_to_mlx.errors import UsageError
+
+app = typer.Typer(help="The upstream PyTorch code that models are checked against.", no_args_is_help=True)
+
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A name of `pytorch-to-mlx list`.")]
+
+
+@app.command("list")
+def list_references() -> None:
+    """List each model's reference: script, environment, whether it is installed, and the packages that judge."""
+    from pytorch_to_mlx import environments, registry
+    from pytorch_to_mlx.cli.output import table
+
+    rows = []
+    for name in registry.names():
+        reference = registry.get(name).reference
+        environment = environments.of_script(reference.script)
+        installed = "installed" if environment.installed else "not installed"
+        rows.append((name, reference.script, environment.name, installed, reference.upstream))
+    print(table(rows, ("MODEL", "SCRIPT", "ENVIRONMENT", "", "UPSTREAM")))
+
+
+@app.command()
+def install(model: ModelArgument) -> None:
+    """Build the environment of a model's reference now, instead of when `validate` first needs it."""
+    from pytorch_to_mlx import environments, registry
+    from pytorch_to_mlx.cli.output import note
+
+    environment = environments.of_script(registry.get(model).reference.script)
+    print(environments.install(environment, note))
+
+
+@app.command()
+def run(
+    model: ModelArgument,
+    variant: Annotated[str, typer.Option(help="Which weights.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The recording to write (.safetensors).")],
+    checkpoint: Annotated[Path | None, typer.Option(help="Upstream's checkpoint file.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seeded weights instead of a checkpoint.")] = None,
+    audio: Annotated[list[Path] | None, typer.Option(help="A recording to run on too; may be repeated.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Use at most this much of each recording.")] = None,
+    small: Annotated[bool, typer.Option("--small", help="Short built-in cases only, as the tests' goldens.")] = False,
+) -> None:
+    """Run upstream and record its inputs, noise and taps."""
+    if (checkpoint is None) == (seed is None):
+        raise UsageError("give either --checkpoint FILE or --seed N")
+    arguments = ["--checkpoint", str(checkpoint)] if checkpoint else ["--seed", str(seed)]
+    arguments += ["--audio", *map(str, audio)] if audio else []
+    arguments += ["--seconds", str(seconds)] if seconds is not None else []
+    _run(model, "run", variant, output, [*arguments, *(["--small"] if small else [])])
+
+
+@app.command()
+def export(
+    model: ModelArgument,
+    variant: Annotated[str, typer.Option(help="Which weights.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The checkpoint to write.")],
+    seed: Annotated[int, typer.Option(help="Seed of the weights.")] = 0,
+) -> None:
+    """Write a checkpoint of seeded weights in upstream's own file format."""
+    _run(model, "export", variant, output, ["--seed", str(seed)])
+
+
+def _run(model: str, verb: str, variant: str, output: Path, arguments: list[str]) -> None:
+    from pytorch_to_mlx import environments, registry
+    from pytorch_to_mlx.cli.output import note
+
+    port = registry.get(model)
+    if variant not in port.variants:
+        raise UsageError(f"--variant {variant}: {model} has {', '.join(port.variants)}")
+    environment = environments.of_script(port.reference.script)
+    environments.install(environment, note)
+    environments.run(environment, port.reference.script, [verb, "--variant", variant, *arguments, "--out", str(output)])
+    print(output)

@@ -1,0 +1,248 @@
+"""convert() and inspect(): from PyTorch files to an MLX model folder, with every tensor accounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from pytorch_to_mlx import hub
+from pytorch_to_mlx.checkpoint import Checkpoint, TensorInfo, open_checkpoint
+from pytorch_to_mlx.errors import SourceError, UsageError, WeightMapError
+from pytorch_to_mlx.folder import Converter, FolderConfig, FolderWriter, SourceFile, SourceRecord, render_card
+from pytorch_to_mlx.matching import Match, match
+from pytorch_to_mlx.port import floating_parameters, parameter_shapes
+from pytorch_to_mlx.quantization import Quantization
+from pytorch_to_mlx.weights import Plan, Row, TensorSpec, numpy_dtype
+
+if TYPE_CHECKING:
+    import mlx.nn as nn
+
+DType = Literal["float32", "float16", "bfloat16"]
+Progress = Callable[[str, int, int], None]
+"""Called with a tensor's name, the bytes written so far and the bytes in all."""
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a conversion made.
+
+    Attributes:
+        folder: the model folder.
+        config: its config.json.
+        accounting: a row for each source tensor.
+        bytes: size of the written weights.
+        url: where it was uploaded, if it was.
+    """
+
+    folder: Path
+    config: FolderConfig
+    accounting: list[Row]
+    bytes: int
+    url: str | None = None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a source was found to be.
+
+    Attributes:
+        tensors: every tensor of every checkpoint file.
+        match: the port that it fits, if any.
+        accounting: what maps to what, if a port fits and the map covers everything.
+        problems: why there is no match or no accounting.
+    """
+
+    tensors: list[TensorInfo]
+    match: Match | None
+    accounting: list[Row]
+    problems: tuple[str, ...] = ()
+
+
+def convert(
+    source: str,
+    output: str | Path,
+    *,
+    variant: str | None = None,
+    port: str | None = None,
+    dtype: DType | None = None,
+    quantize: bool = False,
+    q_bits: int = 4,
+    q_group_size: int = 64,
+    revision: str | None = None,
+    include: Collection[str] = (),
+    offline: bool = False,
+    force: bool = False,
+    upload_repo: str | None = None,
+    progress: Progress | None = None,
+) -> Conversion:
+    """Convert a PyTorch checkpoint to an MLX model folder.
+
+    Args:
+        source: a path, `package:NAME`, or a Hub repository `owner/name`.
+        output: the folder to write; replaced whole or not at all.
+        variant, port: which model, where the source holds or fits several.
+        dtype: of floating-point weights; the checkpoint's own if None.
+        quantize: quantize what the port's policy allows, to `q_bits` in groups of `q_group_size`.
+        revision: branch, tag or commit of a Hub repository.
+        include: optional parts to convert too.
+        offline: take Hub repositories from the cache only.
+        force: replace an existing model folder.
+        upload_repo: Hub repository to upload the folder to.
+        progress: called as tensors are written.
+
+    Raises:
+        PytorchToMlxError: every failure is one of its subclasses, and leaves `output` as it was.
+    """
+    if dtype not in (None, "float32", "float16", "bfloat16"):
+        raise UsageError(f"--dtype {dtype} is not float32, float16 or bfloat16")
+    found = match(source, port=port, variant=variant, revision=revision, include=include, offline=offline)
+    folder = Path(output)
+    with ExitStack() as stack:
+        parts = {prefix: stack.enter_context(open_checkpoint(path)) for prefix, path in found.files.items()}
+        network = found.port.build(found.variant.config)
+        plans = _plans(found, parts, network)
+        quantization = found.port.quantization.decide(network, q_bits, q_group_size) if quantize else None
+        steps = [
+            (plan, parts[prefix], [_written(spec, dtype, quantization) for spec in plan.outputs])
+            for prefix, plan in plans.items()
+        ]
+        specs = [spec for _, _, groups in steps for group in groups for spec in group]
+        config = _folder_config(found, parts, specs, quantization)
+        accounting = [row for plan in plans.values() for row in plan.table()]
+        with FolderWriter(folder, force=force) as writer:
+            writer.write_tensors(specs, _watched(_arrays(steps, quantization), specs, progress))
+            writer.write_bytes("config.json", config.to_bytes())
+            card = render_card(
+                config,
+                summary=found.port.summary,
+                licence=found.variant.licence,
+                accounting=accounting,
+                policy=found.port.quantization,
+                base_model=found.variant.base_model,
+            )
+            writer.write_bytes("README.md", card.encode())
+    url = hub.upload(folder, upload_repo) if upload_repo else None
+    return Conversion(folder, config, accounting, sum(spec.nbytes for spec in specs), url)
+
+
+def inspect(
+    source: str,
+    *,
+    variant: str | None = None,
+    port: str | None = None,
+    revision: str | None = None,
+    offline: bool = False,
+) -> Inspection:
+    """Tell what is in a checkpoint, which port matches it, and what maps to what. Writes nothing.
+
+    Raises:
+        PytorchToMlxError: the source cannot be found or read. A source that no port knows is no error.
+    """
+    try:
+        found = match(source, variant=variant, port=port, revision=revision, offline=offline)
+    except SourceError as error:
+        if hub.is_repository(source):
+            raise
+        with open_checkpoint(hub.resolve(source).path) as checkpoint:
+            return Inspection([checkpoint.info(name) for name in checkpoint], None, [], (str(error),))
+    with ExitStack() as stack:
+        parts = {prefix: stack.enter_context(open_checkpoint(path)) for prefix, path in found.files.items()}
+        tensors = [checkpoint.info(name) for checkpoint in parts.values() for name in checkpoint]
+        try:
+            plans = _plans(found, parts, found.port.build(found.variant.config))
+        except WeightMapError as error:
+            return Inspection(tensors, found, [], error.problems)
+        return Inspection(tensors, found, [row for plan in plans.values() for row in plan.table()])
+
+
+def _plans(found: Match, parts: Mapping[str, Checkpoint], network: nn.Module) -> dict[str, Plan]:
+    expected, floating = parameter_shapes(network), floating_parameters(network)
+    plans = {}
+    for part in found.parts:
+        where = found.files[part.prefix].name
+        wanted = {name: shape for name, shape in expected.items() if name.startswith(part.prefix)}
+        plan = part.weights.under("", part.prefix).plan(parts[part.prefix], wanted, where=where)
+        odd = [spec for spec in plan.outputs if (spec.name in floating) != _is_floating(spec.dtype)]
+        if odd:
+            kind = "floating-point numbers" if odd[0].name in floating else "integers"
+            raise WeightMapError(f"{where} does not fit: {odd[0].name} is {odd[0].dtype}, the model has {kind} there")
+        plans[part.prefix] = plan
+    return plans
+
+
+def _is_floating(dtype: str) -> bool:
+    return "float" in dtype
+
+
+def _written(spec: TensorSpec, dtype: str | None, quantization: Quantization | None) -> tuple[TensorSpec, ...]:
+    """What is written for one parameter: cast, then quantized."""
+    if _is_floating(spec.dtype):
+        # MLX has float64 on the CPU only.
+        spec = replace(spec, dtype=dtype or spec.dtype.replace("float64", "float32"))
+    return quantization.specs(spec) if quantization else (spec,)
+
+
+def _arrays(
+    steps: list[tuple[Plan, Checkpoint, list[tuple[TensorSpec, ...]]]], quantization: Quantization | None
+) -> Iterator[tuple[str, np.ndarray]]:
+    for plan, checkpoint, groups in steps:
+        for (name, array), specs in zip(plan.apply(checkpoint), groups, strict=True):
+            target = numpy_dtype(specs[-1].dtype)
+            if array.dtype != target:
+                array = _cast(name, array, target)
+            if len(specs) == 1:
+                yield name, array
+            else:
+                assert quantization is not None
+                for spec, packed in zip(specs, quantization.arrays(array), strict=True):
+                    yield spec.name, packed
+
+
+def _cast(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    with np.errstate(over="ignore", invalid="ignore"):
+        cast = array.astype(dtype)
+    if dtype.itemsize < array.dtype.itemsize and not np.array_equal(np.isfinite(cast), np.isfinite(array)):
+        raise WeightMapError(f"{name} has values too large for {dtype}; use --dtype bfloat16 or float32")
+    return cast
+
+
+def _watched(
+    arrays: Iterator[tuple[str, np.ndarray]], specs: list[TensorSpec], progress: Progress | None
+) -> Iterator[tuple[str, np.ndarray]]:
+    total, done = sum(spec.nbytes for spec in specs), 0
+    for name, array in arrays:
+        yield name, array
+        done += array.nbytes
+        if progress:
+            progress(name, done, total)
+
+
+def _folder_config(
+    found: Match, parts: Mapping[str, Checkpoint], specs: list[TensorSpec], quantization: Quantization | None
+) -> FolderConfig:
+    files = [SourceFile(name=f.name, bytes=f.stat().st_size) for c in parts.values() for f in c.files]
+    floats = {spec.dtype for spec in specs if _is_floating(spec.dtype)}
+    return FolderConfig(
+        model_type=found.port.name,
+        variant=found.variant.name,
+        task=found.port.task,
+        dtype=floats.pop() if len(floats) == 1 else "mixed",
+        config=found.port.dump_config(found.variant.config),
+        quantization=quantization.to_config() if quantization else None,
+        source=SourceRecord(
+            kind=found.source.kind,
+            location=found.source.location,
+            revision=found.source.revision,
+            files=files,
+        ),
+        converter=Converter(version=version("pytorch-to-mlx")),
+    )
+
+
+__all__ = ["Conversion", "DType", "Inspection", "Progress", "convert", "inspect"]

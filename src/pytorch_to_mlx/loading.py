@@ -1,0 +1,82 @@
+"""load(): a model folder becomes a model, with nothing transformed on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten
+
+from pytorch_to_mlx import registry
+from pytorch_to_mlx.errors import ConfigError, FolderError, UsageError
+from pytorch_to_mlx.folder import load_weights, read_config
+from pytorch_to_mlx.port import Port
+from pytorch_to_mlx.quantization import quantize_modules
+
+
+def load(folder: str | Path) -> Any:
+    """Load a converted model.
+
+    Args:
+        folder: a folder that `convert` wrote.
+
+    Returns:
+        An object with the methods of the model's task (see `tasks`): `pitch`, `embed`, ...
+
+    Raises:
+        FolderError, ConfigError, CheckpointError: the folder is damaged, too new, or does not fit its own config.
+    """
+    path = Path(folder)
+    config = read_config(path)
+    try:
+        port = registry.get(config.model_type)
+    except UsageError as error:
+        raise ConfigError(f"{path / 'config.json'}: model_type: {error}") from error
+    settings = port.parse_config(config.config)
+    network = _build(port, settings, path / "config.json")
+    if config.quantization is not None:
+        quantize_modules(network, config.quantization)
+    weights = load_weights(path)
+    _check(path, weights, dict(tree_flatten(network.parameters())), config.dtype)
+    network.load_weights(list(weights.items()), strict=True)
+    network.eval()
+    mx.eval(network.parameters())
+    return port.model(network, settings)
+
+
+def _build(port: Port, settings: Any, file: Path) -> nn.Module:
+    """The network, without weights."""
+    try:
+        return port.build(settings)
+    except Exception as error:  # sizes that cannot be meet MLX's and Python's own errors, of many types
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(f"{file}: no {port.name} has these settings ({reason}); convert it again") from error
+
+
+def _check(path: Path, weights: dict[str, mx.array], expected: Mapping[str, mx.array], dtype: str) -> None:
+    """Names, shapes and kinds of number; floating-point weights are of the declared dtype unless it is mixed."""
+    problems = [f"lacks {name}" for name in expected if name not in weights]
+    for name, found in weights.items():
+        if name not in expected:
+            problems.append(f"has {name}, which the model has not")
+        elif found.shape != expected[name].shape:
+            problems.append(f"has {name} in shape {found.shape} instead of {expected[name].shape}")
+        elif not _dtype_fits(found.dtype, expected[name].dtype, dtype):
+            problems.append(f"has {name} in {_dtype_name(found.dtype)}, not in the {dtype} that config.json declares")
+    if problems:
+        more = f"; and {len(problems) - 6} more" if len(problems) > 6 else ""
+        listed = "; ".join(problem[:200] for problem in problems[:6])
+        raise FolderError(f"{path} does not hold its model: it {listed}{more}; convert it again")
+
+
+def _dtype_fits(found: mx.Dtype, expected: mx.Dtype, declared: str) -> bool:
+    if not mx.issubdtype(expected, mx.floating):
+        return found == expected
+    return mx.issubdtype(found, mx.floating) and declared in ("mixed", _dtype_name(found))
+
+
+def _dtype_name(dtype: mx.Dtype) -> str:
+    return str(dtype).rpartition(".")[2]
