@@ -1,8 +1,8 @@
 """Isolated virtual environments on demand: for the references, and for what benchmarks compare with.
 
-`references/environments.toml` pins each. An environment lies in the user's cache folder under its name and the hash of its
-pins, so that a changed pin builds another. `python -m pytorch_to_mlx.environments torch` installs a CPU build of torch into
-the interpreter that runs it.
+`references/environments.toml` pins each. An environment lies in the user's cache folder under its name and the hash of
+its pins, so that a changed pin builds another. `python -m pytorch_to_mlx.environments torch` installs a CPU build of
+torch into the interpreter that runs it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,15 @@ from pytorch_to_mlx.errors import UpstreamError
 SCRIPTS = Path(__file__).parent / "references"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 # What would make one environment's interpreter see another's packages or libraries.
-LEAKS = ("LD_PRELOAD", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "DYLD_INSERT_LIBRARIES")
+LEAKS = (
+    "LD_PRELOAD",
+    "DYLD_INSERT_LIBRARIES",
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "PYTHONSTARTUP",
+    "VIRTUAL_ENV",
+    "__PYVENV_LAUNCHER__",
+)
 
 Note = Callable[[str], None]
 
@@ -65,8 +73,8 @@ class Environment:
 
     @property
     def installed(self) -> bool:
-        """Whether it was built to the end."""
-        return (self.folder / ".complete").exists()
+        """Whether it was built to the end, and the Python it was built on is still there."""
+        return (self.folder / ".complete").exists() and self.interpreter.exists()
 
 
 def cache_folder() -> Path:
@@ -146,7 +154,8 @@ def install(environment: Environment, note: Note = print) -> Path:
         _pip(environment.interpreter, [r for r in environment.requires if r != torch])
         if environment.no_deps:
             _pip(environment.interpreter, ["--no-deps", *environment.no_deps])
-        (folder / ".complete").touch()
+        with (folder / ".complete").open("w") as marker:
+            os.fsync(marker.fileno())
     return environment.interpreter
 
 
@@ -172,7 +181,8 @@ def install_torch(python: str | Path, version: str) -> None:
         _pip(python, [f"torch=={version}+cpu"])
     except UpstreamError:
         _pip(python, ["--index-url", CPU_INDEX, f"torch=={version}"])
-    _call([str(python), "-c", "import torch; assert torch.version.cuda is None"], "a check for a CPU build of torch")
+    check = "import sys, torch; torch.version.cuda and sys.exit(f'torch {torch.__version__} is a CUDA build')"
+    _call([str(python), "-c", check], "the check for a CPU build of torch")
 
 
 def _pip(python: str | Path, arguments: Sequence[str]) -> None:
@@ -182,11 +192,14 @@ def _pip(python: str | Path, arguments: Sequence[str]) -> None:
 
 def _call(command: Sequence[str], what: str) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in LEAKS}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise UpstreamError(f"{what} failed: {command[0]} does not start: {error.strerror}") from error
     if done.returncode:
-        said = [line for line in (done.stderr or done.stdout).strip().splitlines() if line.strip()]
-        errors = [line for line in said if "error" in line.lower()]
-        raise UpstreamError(f"{what} failed: {(errors or said or ['it said nothing'])[-1].strip()}")
+        said = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+        errors = [line for line in said if line.startswith("ERROR:")]  # pip goes on after its own
+        raise UpstreamError(f"{what} failed: {(errors or said or [f'exit {done.returncode}'])[-1]}")
 
 
 def _find_python(versions: str) -> str:
@@ -201,7 +214,8 @@ def _find_python(versions: str) -> str:
         return sys.executable
     for major, minor in fits:
         found = shutil.which(f"python{major}.{minor}")
-        if found:
+        # A version manager's shim may stand for a Python that is not there.
+        if found and subprocess.run([found, "--version"], capture_output=True, check=False).returncode == 0:
             return found
     raise UpstreamError(f"the reference needs Python {versions}; install one, so that it is on the PATH")
 
@@ -225,7 +239,8 @@ def main() -> None:
     try:
         install_torch(sys.executable, sys.argv[2] if len(sys.argv) > 2 else pinned)
     except UpstreamError as error:
-        sys.exit(f"pytorch-to-mlx: {error}")
+        print(f"pytorch-to-mlx: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

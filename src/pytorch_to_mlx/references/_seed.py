@@ -1,0 +1,170 @@
+"""Seeded weights, named noise and a speech-like test signal: numpy only, loaded by path by references and by tests.
+
+A tensor is drawn from the crc32 of its own name, so it depends on nothing but seed, name and shape: not on construction
+order, framework or version. Both sides redraw it, and goldens need not store weights.
+"""
+
+import zlib
+from collections.abc import Mapping
+
+import numpy as np
+
+Shape = tuple[int, ...]
+
+_NORM_WORDS = ("norm", "bn", "ln", "batchnorm", "layernorm", "layer_scale", "gamma")
+
+
+def generator(seed: int, name: str) -> np.random.Generator:
+    """The random stream that belongs to `name` under `seed`."""
+    return np.random.default_rng([seed, zlib.crc32(name.encode())])
+
+
+def weight(name: str, shape: Shape, seed: int = 0, gain: float = 1.0) -> np.ndarray:
+    """One tensor of seeded weights, float32 (int64 zeros for batch counters).
+
+    Scaled so that a network of such tensors keeps activations of order one: matrices and convolutions
+    N(0, gain / sqrt(fan in)) with fan in the product of all axes but the first, norms near 1, biases and running means
+    small, running variances above 1, embeddings and codebooks N(0, 1).
+
+    Args:
+        name: the tensor's name in upstream's state dict; its last parts decide its kind.
+        shape: its shape there.
+        seed: another seed draws other weights.
+        gain: multiplies matrices, convolutions, embeddings and norms; biases and running statistics keep their scale.
+    """
+    parent, _, leaf = name.lower().rpartition(".")
+    if leaf == "num_batches_tracked":
+        return np.zeros(shape, np.int64)
+    draw = generator(seed, name).standard_normal(shape)
+    if leaf == "running_var":
+        draw = 1 + 0.1 * np.abs(draw)
+    elif leaf in ("running_mean", "alpha", "beta"):
+        draw = 0.1 * draw
+    elif "bias" in leaf:
+        draw = 0.05 * draw
+    elif leaf in ("original0", "weight_g"):
+        draw = gain * (1 + 0.1 * np.abs(draw))
+    elif len(shape) <= 1 or any(word in _words(parent) for word in _NORM_WORDS):
+        draw = gain * (1 + 0.1 * draw)
+    elif "emb" in name.lower() or "codebook" in name.lower():
+        draw = gain * draw
+    else:
+        draw = gain * draw / np.sqrt(np.prod(shape[1:]))
+    return np.ascontiguousarray(draw, np.float32)
+
+
+def weights(
+    shapes: Mapping[str, Shape], seed: int = 0, gains: Mapping[str, float] | None = None
+) -> dict[str, np.ndarray]:
+    """Seeded weights for every tensor in `shapes`; `gains` gives some of them, by full name, a gain other than 1."""
+    gains = gains or {}
+    if unknown := gains.keys() - shapes.keys():
+        raise KeyError(f"gains for tensors that do not exist: {', '.join(sorted(unknown))}")
+    return {name: weight(name, tuple(shape), seed, gains.get(name, 1.0)) for name, shape in shapes.items()}
+
+
+def voice_encoder_weights(shapes: Mapping[str, Shape], seed: int = 0) -> dict[str, np.ndarray]:
+    """Weights of the LSTM voice encoder, either variant's names, for which different inputs give different embeddings.
+
+    A power mel spectrogram is small, hence the large gain where it enters; a recurrent gain much above 1 would make the
+    network chaotic, and float32 itself meaningless.
+    """
+    entering = {name: 20.0 if name.endswith("_l0") else 2.0 for name in shapes if name.startswith("lstm.weight_ih_")}
+    return weights(shapes, seed, entering)
+
+
+def crepe_weights(shapes: Mapping[str, Shape], seed: int = 0) -> dict[str, np.ndarray]:
+    """Weights of CREPE for which the pitch moves with the input and stays between 80 and 400 Hz.
+
+    Batch norms expect what they get, a rectified N(0, 1): left near 0 and 1, each layer would drown what differs
+    between inputs in its constant part. Kernels of 64 rows over maps of 32, 16 and 8 see mostly padding, hence the
+    gains. The classifier is weak and biased against every 20-cent bin outside the range.
+    """
+    gains = {"conv4.weight": 1.2, "conv5.weight": 1.5, "conv6.weight": 2.0, "classifier.weight": 1.5}
+    drawn = weights(shapes, seed, gains)
+    for name in drawn:
+        if name.endswith("running_mean"):
+            drawn[name] += np.float32(0.4)
+        elif name.endswith("running_var"):
+            drawn[name] *= np.float32(0.34)
+    bias = drawn["classifier.bias"]
+    hertz = 10 * 2 ** ((1997.3794084376191 + 20 * np.arange(bias.size)) / 1200)
+    outside = (hertz < 85) | (hertz > 375)
+    bias[outside] -= 4
+    drawn["classifier.weight"][outside] /= 4
+    return drawn
+
+
+class NoiseStream:
+    """Random numbers drawn one array after another from a named stream; `log` lists what was drawn, in order.
+
+    A reference puts these in place of upstream's own draws and records them, so that the other side replays the same.
+    """
+
+    def __init__(self, seed: int, name: str) -> None:
+        self._generator = generator(seed, name)
+        self.log: list[tuple[str, Shape]] = []
+
+    def normal(self, shape: Shape) -> np.ndarray:
+        """N(0, 1), float32."""
+        self.log.append(("normal", shape))
+        return self._generator.standard_normal(shape).astype(np.float32)
+
+    def uniform(self, shape: Shape) -> np.ndarray:
+        """Uniform in [0, 1), float32."""
+        self.log.append(("uniform", shape))
+        return self._generator.random(shape).astype(np.float32)
+
+    def triangular(self, shape: Shape, half_width: float) -> np.ndarray:
+        """Triangular on [-half_width, half_width] with its peak at 0, float32."""
+        self.log.append(("triangular", shape))
+        return self._generator.triangular(-half_width, 0, half_width, shape).astype(np.float32)
+
+
+def speechlike(seed: int, seconds: float, rate: int) -> np.ndarray:
+    """A deterministic signal with what speech front ends listen for, (seconds * rate,) float32 in [-1, 1].
+
+    Phrases of about a second, syllables at 4 Hz, pauses between phrases, F0 gliding between 85 and 375 Hz, harmonics
+    under three formants, and a little breath noise throughout. Seeds differ in melody, formants and phrasing, as
+    speakers do. The same seed at two rates is the same signal but for its noise.
+    """
+    parts = ("melody", "phrasing", "voice", "breath")
+    melody, phrasing, voice, breath = (generator(seed, f"speechlike.{part}") for part in parts)
+    time = np.arange(round(seconds * rate)) / rate
+
+    anchors = np.arange(0, seconds + 0.35, 0.35)
+    steps = melody.uniform(-0.3, 0.3, anchors.size)
+    steps[0] = melody.uniform(np.log(100), np.log(300))
+    pitch = np.exp(np.interp(time, anchors, np.clip(np.cumsum(steps), np.log(85), np.log(375))))
+    phase = 2 * np.pi * np.cumsum(pitch) / rate
+
+    formants = np.array([500, 1500, 2500]) * voice.uniform(0.8, 1.25, 3)
+    widths = np.array([150, 250, 350])
+    voiced = np.zeros(time.size)
+    for harmonic in range(1, 60):
+        frequency = harmonic * pitch
+        resonance = 0.1 + np.exp(-(((frequency[:, None] - formants) / widths) ** 2)).sum(axis=1)
+        audible = frequency < min(5000, 0.45 * rate)
+        voiced += np.where(audible, resonance / harmonic**0.5, 0) * np.sin(harmonic * phase)
+
+    signal = voiced / 6 * _phrases(time, phrasing) + 0.002 * breath.standard_normal(time.size)
+    return np.clip(signal, -1, 1).astype(np.float32)
+
+
+def _phrases(time: np.ndarray, phrasing: np.random.Generator) -> np.ndarray:
+    """Loudness over time, 0 to 1: phrases with 20 ms edges, syllables at 4 Hz, pauses of 0.5 to 0.7 s."""
+    loudness = np.zeros(time.size)
+    start = 0.0
+    while start < (time[-1] if time.size else 0.0):
+        length = phrasing.uniform(0.8, 1.3)
+        inside = time - start
+        edges = np.clip(np.minimum(inside, length - inside) / 0.02, 0, 1)
+        loudness += edges * (0.7 - 0.3 * np.cos(2 * np.pi * 4 * inside))
+        start += length + phrasing.uniform(0.5, 0.7)
+    return loudness
+
+
+def _words(dotted: str) -> set[str]:
+    """The words of the last part of a dotted name, digits removed: "encoder.conv1_BN" gives {"conv", "bn"}."""
+    last = dotted.rpartition(".")[2]
+    return {word.strip("0123456789") for word in last.split("_")}

@@ -1,0 +1,218 @@
+"""Checkpoints for tests: of a small port that uses most of what ports may declare, and seeded ones of the real ports."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+from pydantic import Field
+from safetensors.numpy import save
+
+import pytorch_to_mlx
+from pytorch_to_mlx import registry
+from pytorch_to_mlx.models.crepe.port import PORT as CREPE
+from pytorch_to_mlx.port import Part, Port, Reference, Variant
+from pytorch_to_mlx.quantization import Choice, QuantizationPolicy
+from pytorch_to_mlx.weights import Drop, FoldWeightNorm, Rename, Split, WeightMap
+
+Tensors = dict[str, np.ndarray]
+WIDTH, INPUTS = 32, 4
+
+
+@dataclass(frozen=True)
+class ToyConfig:
+    """A count that drives a loop is bounded, as in every port: config.json comes from strangers."""
+
+    inputs: int
+    width: int
+    layers: Annotated[int, Field(ge=1, le=100)]
+
+
+class Toy(nn.Module):
+    """(batch, steps, inputs) to (batch, steps, width)."""
+
+    def __init__(self, config: ToyConfig) -> None:
+        super().__init__()
+        self.stem = nn.Conv1d(config.inputs, config.width, 3, padding=1)
+        self.layers = [nn.Linear(config.width, config.width) for _ in range(config.layers)]
+        self.left = nn.Linear(config.width, config.width, bias=False)
+        self.right = nn.Linear(config.width, config.width, bias=False)
+        self.norm = nn.LayerNorm(config.width)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        x = self.stem(x)
+        for layer in self.layers:
+            x = nn.relu(layer(x))
+        return self.norm(self.left(x) * self.right(x))
+
+
+@dataclass(frozen=True)
+class ToyModel:
+    """What `load` returns: the network and what it was built from."""
+
+    network: Toy
+    config: ToyConfig
+
+    def run(self) -> np.ndarray:
+        """The network's output for a fixed input."""
+        x = mx.linspace(-1, 1, 2 * 5 * self.config.inputs).reshape(2, 5, self.config.inputs)
+        return np.array(self.network(x).astype(mx.float32))
+
+
+TOY_WEIGHTS = WeightMap(
+    FoldWeightNorm("stem", "stem.weight", "OIK->OKI"),
+    Rename("stem.bias", "stem.bias"),
+    Rename("blocks.{n:d}.{leaf}", "layers.{n}.{leaf}"),
+    Split("gates.weight", ("left.weight", "right.weight")),
+    Rename("norm.{leaf}", "norm.{leaf}"),
+    Drop("steps", "counts training steps", count=1),
+)
+TOY_FILES = ("toy.safetensors", "toy.pt", "model.safetensors", "model.safetensors.index.json")
+
+
+def _toy_variant(name: str, layers: int) -> Variant:
+    signature = {"gates.weight": (2 * WIDTH, WIDTH), f"blocks.{layers - 1}.bias": (WIDTH,)}
+    part = Part(TOY_FILES, signature, TOY_WEIGHTS)
+    return Variant(name, f"{layers} layers", "MIT", ToyConfig(INPUTS, WIDTH, layers), (part,), "acme/toy")
+
+
+def toy_port(**changes: Any) -> Port:
+    """The port "toy": variants "small" (2 layers) and "deep" (3), whose checkpoint fits the signature of both."""
+    declared = {
+        "name": "toy",
+        "summary": "a network for tests",
+        "task": "nothing",
+        "variants": {name: _toy_variant(name, layers) for name, layers in {"small": 2, "deep": 3}.items()},
+        "config_type": ToyConfig,
+        "build": Toy,
+        "model": ToyModel,
+        "quantization": QuantizationPolicy(
+            quantize=(Choice("layers[.][0-9]+", "most of the weights"),),
+            never=(Choice("left|right", "gates are delicate"),),
+        ),
+        "reference": Reference("toy.py", "none", lambda model, inputs, noise: None, {}),
+    }
+    return Port(**{**declared, **changes})
+
+
+def add_toy() -> None:
+    """Make "toy" known. Ports stay registered for the rest of the process; the toy's tensors are no other port's."""
+    registry.add(toy_port())
+
+
+def toy_tensors(layers: int = 2) -> Tensors:
+    """A state dict of the toy under upstream's names."""
+    shapes = {
+        "stem.weight_g": (WIDTH, 1, 1),
+        "stem.weight_v": (WIDTH, INPUTS, 3),
+        "stem.bias": (WIDTH,),
+        **{f"blocks.{n}.{leaf}": shape for n in range(layers) for leaf, shape in _LINEAR.items()},
+        "gates.weight": (2 * WIDTH, WIDTH),
+        "norm.weight": (WIDTH,),
+        "norm.bias": (WIDTH,),
+    }
+    return {**SEED.weights(shapes, seed=1), "steps": np.array(7, np.int64)}
+
+
+_LINEAR = {"weight": (WIDTH, WIDTH), "bias": (WIDTH,)}
+
+
+# Real ports, of seeded weights
+
+
+def _load_seed() -> ModuleType:
+    """references/_seed.py, which no package holds: it is shared with scripts that run in environments of their own."""
+    path = Path(*pytorch_to_mlx.__path__) / "references" / "_seed.py"
+    spec = importlib.util.spec_from_file_location("_seed", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+SEED = _load_seed()
+
+
+def crepe_tensors(variant: str = "tiny", seed: int = 0) -> Tensors:
+    """Weights of CREPE under torchcrepe's names; the pitch moves with the input."""
+    channels: tuple[int, ...] = CREPE.variants[variant].config.channels
+    shapes: dict[str, tuple[int, ...]] = {}
+    for i, (before, after) in enumerate(zip((1, *channels[:-1]), channels, strict=True), start=1):
+        shapes[f"conv{i}.weight"] = (after, before, 512 if i == 1 else 64, 1)
+        shapes[f"conv{i}.bias"] = (after,)
+        shapes |= {f"conv{i}_BN.{leaf}": (after,) for leaf in ("weight", "bias", "running_mean", "running_var")}
+        shapes[f"conv{i}_BN.num_batches_tracked"] = ()
+    shapes |= {"classifier.weight": (360, 4 * channels[-1]), "classifier.bias": (360,)}
+    return SEED.crepe_weights(shapes, seed)
+
+
+def voice_encoder_tensors(seed: int = 0) -> Tensors:
+    """Weights of the voice encoder under Chatterbox's names; different voices give different embeddings."""
+    shapes: dict[str, tuple[int, ...]] = {"similarity_weight": (1,), "similarity_bias": (1,)}
+    for n in range(3):
+        shapes[f"lstm.weight_ih_l{n}"] = (1024, 256 if n else 40)
+        shapes[f"lstm.weight_hh_l{n}"] = (1024, 256)
+        shapes |= {f"lstm.bias_{what}_l{n}": (1024,) for what in ("ih", "hh")}
+    shapes |= {"proj.weight": (256, 256), "proj.bias": (256,)}
+    return SEED.voice_encoder_weights(shapes, seed)
+
+
+def resemblyzer_tree(chatterbox: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Chatterbox's voice encoder as Resemblyzer's file nests it: names of its own, beside the state of an optimizer."""
+    state = {name.replace("proj.", "linear."): array for name, array in chatterbox.items()}
+    moments = {
+        i: {"step": 9, "exp_avg": array * 0, "exp_avg_sq": array * 0 + 1} for i, array in enumerate(state.values())
+    }
+    groups = [{"lr": 1e-4, "betas": (0.9, 0.999), "params": list(moments)}]
+    return {"step": 9, "model_state": state, "optimizer_state": {"state": moments, "param_groups": groups}}
+
+
+# Files
+
+
+def safetensors_file(path: Path, tensors: Tensors) -> Path:
+    """One file; tensors lie in it in the order of the library's choice."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(save(tensors))
+    return path
+
+
+def sharded_files(folder: Path, tensors: Tensors, count: int = 3) -> Path:
+    """Shards and their index, which is returned."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weight_map: dict[str, str] = {}
+    for number in range(count):
+        held = {name: tensors[name] for name in list(tensors)[number::count]}
+        file = safetensors_file(folder / f"model-{number + 1:05}-of-{count:05}.safetensors", held)
+        weight_map |= dict.fromkeys(held, file.name)
+    total = sum(array.nbytes for array in tensors.values())
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}))
+    return index
+
+
+def torch_file(path: Path, tree: Any, *, old: bool = False) -> Path:
+    """A tree of containers and arrays as `torch.save` writes it, today or before 1.6."""
+    import torch
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(_to_torch(tree), path, _use_new_zipfile_serialization=not old)
+    return path
+
+
+def _to_torch(tree: Any) -> Any:
+    import torch
+
+    if isinstance(tree, np.ndarray):
+        return torch.from_numpy(tree)
+    if isinstance(tree, dict):
+        return {key: _to_torch(value) for key, value in tree.items()}
+    return tree
