@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pytorch_to_mlx.errors import ParityError
+
 FORMAT = 1
 
 
@@ -96,6 +98,23 @@ class ParityReport:
         for case, result in zip(fields["cases"], self.cases, strict=True):
             case["first_divergence"] = result.first_divergence
         return (json.dumps(_plain(fields), indent=1, allow_nan=False) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, text: bytes) -> ParityReport:
+        """The report that `to_json` wrote.
+
+        Raises:
+            ParityError: damaged, or of another format.
+        """
+        from pydantic import TypeAdapter
+
+        try:
+            fields = json.loads(text)
+            if fields.get("format") != FORMAT:
+                raise ValueError(f"format {fields.get('format')} instead of {FORMAT}")
+            return TypeAdapter(cls).validate_python(fields)
+        except (ValueError, AttributeError) as error:
+            raise ParityError(f"no parity report ({str(error).splitlines()[0]}); run pytorch-to-mlx validate") from error
 
     def summary(self) -> str:
         """One line: the verdict, and the worst tap or the first divergence."""

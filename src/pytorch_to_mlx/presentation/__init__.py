@@ -1,0 +1,1 @@
+"""Results for people: plots, and reports in one self-contained HTML file."""
