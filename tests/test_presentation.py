@@ -278,3 +278,12 @@ NEWER = report().to_json().replace(b'"format": 1', b'"format": 2')
 def test_a_damaged_report_is_refused(text: bytes) -> None:
     with pytest.raises(ParityError, match=r"no parity report .* run pytorch-to-mlx validate"):
         ParityReport.from_json(text)
+
+
+def test_plots_are_written_to_files_and_buffers(tmp_path: Path) -> None:
+    audio = Audio(np.ones(200, np.float32), 16000)
+    plots.pitch_plot(audio, track([False] * 3), tmp_path / "p.png", title="silence")
+    buffer = BytesIO()
+    plots.pitch_plot(audio, track([True] * 3), buffer)
+    for png in ((tmp_path / "p.png").read_bytes(), buffer.getvalue()):
+        assert size(png) == (1920, 800)

@@ -109,7 +109,7 @@ def test_fuse_names_the_missing_partner() -> None:
 
 def test_split_equal_and_sized() -> None:
     qkv = numbers(9, 4)
-    out = converted(WeightMap(Split("qkv", ("q", "k", "v"))), Tensors(qkv=qkv), {n: (3, 4) for n in "qkv"})
+    out = converted(WeightMap(Split("qkv", ("q", "k", "v"))), Tensors(qkv=qkv), dict.fromkeys("qkv", (3, 4)))
     np.testing.assert_array_equal(out["k"], qkv[3:6])
     out = converted(WeightMap(Split("qkv", ("q", "kv"), sizes=(5, 4))), Tensors(qkv=qkv), {"q": (5, 4), "kv": (4, 4)})
     np.testing.assert_array_equal(out["kv"], qkv[5:])

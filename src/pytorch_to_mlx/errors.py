@@ -2,9 +2,25 @@
 
 from collections.abc import Sequence
 
+MAX_CHARACTERS = 2000
+
+
+def printable(text: str) -> str:
+    """`text` with control characters escaped: no stranger's file steers the terminal."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
 
 class PytorchToMlxError(Exception):
-    """Base of every failure that a user can mend. The command line prints its message and exits 2."""
+    """Base of every failure that a user can mend. The command line prints its message and exits 2.
+
+    Messages quote names from strangers' files: whatever these hold, a message is one printable line of bounded length.
+    """
+
+    def __init__(self, message: str) -> None:
+        line = printable(" ".join(message.split()))
+        if len(line) > MAX_CHARACTERS:  # the way out stands at the end
+            line = f"{line[: MAX_CHARACTERS // 2]} ... {line[-MAX_CHARACTERS // 2 + 5 :]}"
+        super().__init__(line)
 
 
 class UsageError(PytorchToMlxError):
@@ -47,7 +63,7 @@ class ConfigError(FolderError):
     """A model folder's config.json is damaged, too new or inconsistent."""
 
 
-class ReferenceError_(PytorchToMlxError):
+class UpstreamError(PytorchToMlxError):
     """A reference environment cannot be built, or a reference script failed."""
 
 

@@ -50,6 +50,7 @@ def match(
         UsageError: no such port, variant or optional part.
     """
     candidates = _candidates(port, variant)
+    _check_include(include, candidates)
     if hub.is_repository(source):
         listed = hub.hub_files(source, revision, offline=offline)
         fitting = [c for c in candidates if _chosen(c[1], listed, include) is not None]
@@ -78,6 +79,14 @@ def _candidates(port: str | None, variant: str | None) -> list[tuple[Port, Varia
         known = ", ".join(v for p in ports for v in p.variants)
         raise UsageError(f"--variant {variant}: no such variant; known: {known}")
     return found
+
+
+def _check_include(include: Collection[str], candidates: Sequence[tuple[Port, Variant]]) -> None:
+    optional = {part.prefix for _, variant in candidates for part in variant.parts if part.optional}
+    for name in include:
+        if name not in optional:
+            known = ", ".join(sorted(optional)) or "no model here has one"
+            raise UsageError(f"--include-{name}: no such optional part; known: {known}")
 
 
 def _chosen(variant: Variant, present: Collection[str], include: Collection[str]) -> dict[str, str] | None:

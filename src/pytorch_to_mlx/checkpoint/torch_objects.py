@@ -127,7 +127,8 @@ class TorchObjects:
 
     def find(self, name: str) -> Global:
         """The stand-in for a global of the pickle."""
-        name = name.replace("__builtin__.", "builtins.", 1) if name.startswith("__builtin__.") else name
+        if name.startswith("__builtin__."):  # Python 2
+            name = name.replace("__builtin__", "builtins", 1)
         if name not in self._globals:
             raise UnsafeFileError(
                 f"the pickle names {name!r}, which is neither a tensor nor plain data and could run code; "

@@ -123,11 +123,12 @@ def require_little_endian(archive: ZipArchive, root: str) -> None:
         raise CheckpointError("written on a big-endian machine; load and save it there as safetensors")
 
 
-def _stored_runs(keys: object, objects: TorchObjects, cursor: Cursor) -> dict[str, range]:
+def _stored_runs(keys: Any, objects: TorchObjects, cursor: Cursor) -> dict[str, range]:
     """Where an old pickle's storages lie: after it, in the order of `keys`, each behind its element count."""
     sizes = {(storage.key, item_bytes(storage.dtype)) for storage in objects.storages}
     item_sizes = dict(sizes)
-    if not isinstance(keys, list) or set(keys) != set(item_sizes) or not len(keys) == len(sizes):
+    strings = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
+    if not strings or sorted(keys) != sorted(key for key, _ in sizes):
         raise CheckpointError("the pickle's list of storages does not match the storages that it uses")
     places = {}
     for key in keys:

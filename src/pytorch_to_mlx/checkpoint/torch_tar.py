@@ -70,13 +70,13 @@ class _TarReader:
         for _ in range(count(self._plain(cursor))):
             key, _, kind = self._plain(cursor)
             (elements,) = cursor.unpack("<q")
-            found[key] = storage = self.objects.storage(kind, str(count(key)), elements)
+            found[count(key)] = storage = self.objects.storage(kind, str(key), elements)
             begin = cursor.skip(elements * item_bytes(storage.dtype))
             self.places[storage.key] = range(begin, cursor.position)
         for key, root, offset, elements in self._plain(cursor):
-            view = StorageRef(found[root].key, found[root].dtype, count(elements), count(offset))
+            whole = found[count(root)]
+            found[count(key)] = view = StorageRef(whole.key, whole.dtype, count(elements), count(offset))
             self.objects.storages.add(view)
-            found[key] = view
         return found
 
     def read_tensors(self, storages: dict[int, StorageRef]) -> dict[int, TensorRef | Refused]:
@@ -90,7 +90,7 @@ class _TarReader:
                 raise CheckpointError(f"a tensor with {dimensions} dimensions; the archive is damaged")
             shape, stride = cursor.unpack(f"<{dimensions}q"), cursor.unpack(f"<{dimensions}q")
             (offset,) = cursor.unpack("<q")
-            found[key] = self.objects.tensor(storages[storage], offset, shape, stride)
+            found[count(key)] = self.objects.tensor(storages[count(storage)], offset, shape, stride)
         return found
 
     def _plain(self, cursor: Cursor) -> Any:

@@ -56,7 +56,7 @@ def main() -> None:
     """Entry point: a failure is one line on stderr and exit status 2."""
     debug = "--debug" in sys.argv[1:2]
     try:
-        status = app(standalone_mode=False)
+        status = app(_spelled_out(sys.argv[1:]), standalone_mode=False)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
     except BrokenPipeError:
@@ -75,6 +75,12 @@ def main() -> None:
             _fail(f"{error.format_message()} (see --help)")  # type: ignore[attr-defined]
         _fail(f"{type(error).__name__}: {error} (unexpected: pytorch-to-mlx --debug shows where; please report it)")
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _spelled_out(arguments: list[str]) -> list[str]:
+    """`--include-PART` is `--include PART`: which parts are optional is the ports' business, and none is imported here."""
+    include = "--include-"
+    return [word for a in arguments for word in (("--include", a[len(include) :]) if a.startswith(include) else (a,))]
 
 
 def _fail(message: str, status: int = 2) -> NoReturn:

@@ -30,7 +30,8 @@ def command(
     q_bits: Annotated[int, typer.Option(help="Bits per weight when quantizing.")] = 4,
     q_group_size: Annotated[int, typer.Option(help="Weights that share a scale when quantizing.")] = 64,
     include: Annotated[
-        list[str] | None, typer.Option("--include", metavar="PART", help="Convert this optional part too.")
+        list[str] | None,
+        typer.Option("--include", metavar="PART", help="Convert this optional part too (also --include-PART)."),
     ] = None,
     revision: RevisionOption = None,
     offline: OfflineOption = False,

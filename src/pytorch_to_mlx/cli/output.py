@@ -7,13 +7,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from pytorch_to_mlx.errors import printable
+
 if TYPE_CHECKING:
     from pytorch_to_mlx.conversion import Progress
 
 
 def table(rows: Sequence[Sequence[str]], head: Sequence[str] = ()) -> str:
     """Rows as aligned columns."""
-    lines = [tuple(head), *rows] if head else list(rows)
+    lines = [tuple(map(printable, line)) for line in ([head, *rows] if head else rows)]
     if not lines:
         return ""
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]

@@ -151,7 +151,8 @@ class WeightMap:
         Raises:
             WeightMapError: names every tensor that is missing, left over, mis-shaped or claimed twice.
         """
-        infos = {name: tensors.info(name) for name in tensors}
+        # The formats keep tensors in orders of their own; what is written must not depend on the format.
+        infos = {name: tensors.info(name) for name in sorted(tensors, key=_natural)}
         problems: list[str] = []
         steps: list[Step] = []
         taken: dict[str, Rule] = {}
@@ -233,6 +234,11 @@ def _listed(problems: list[str], limit: int = 12) -> str:
 
 _FIELD = re.compile(r"\{(\w+)(\*|:d)?\}")
 _FIELD_PATTERNS = {None: "[^.]+", ":d": "[0-9]+", "*": ".+"}
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """A sort key by which `layers.2` comes before `layers.10`."""
+    return [(len(part) if i % 2 else 0, part) for i, part in enumerate(re.split(r"([0-9]+)", name))]
 
 
 def _regex(template: str) -> re.Pattern[str]:

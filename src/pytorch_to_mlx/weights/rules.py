@@ -197,8 +197,8 @@ class Split(Rule):
 class FoldWeightNorm(Rule):
     """Magnitude and direction of a weight-normed layer become its weight: w = v * (g / |v|) (Salimans & Kingma 2016).
 
-    `module` is the layer's path. Both of torch's forms are taken: `weight_g` and `weight_v` (torch.nn.utils.weight_norm),
-    and `parametrizations.weight.original0` and `original1` (torch.nn.utils.parametrizations). `dim` is the axis of `g`.
+    `module` is the layer's path. Both of torch's forms are taken: `weight_g` and `weight_v` (torch.nn.utils.weight_norm)
+    and `parametrizations.weight.original0` and `.original1` (torch.nn.utils.parametrizations). `dim` is the axis of `g`.
     """
 
     module: str
@@ -229,8 +229,9 @@ class FoldWeightNorm(Rule):
     def compute(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         g, v = (a.astype(np.float32) for a in arrays)
         axes = tuple(i for i in range(v.ndim) if i != self.dim)
-        norm = np.sqrt(np.sum(np.square(v, dtype=np.float64), axis=axes, keepdims=True)).astype(np.float32)
-        weight = (v * (g / norm)).astype(arrays[1].dtype)
+        with np.errstate(all="ignore"):  # a direction of zeros or of huge numbers gives what it gives in torch
+            norm = np.sqrt(np.sum(np.square(v, dtype=np.float64), axis=axes, keepdims=True)).astype(np.float32)
+            weight = (v * (g / norm)).astype(arrays[1].dtype)
         return [Layout(self.layout).apply(weight) if self.layout else weight]
 
     @property
