@@ -37,9 +37,7 @@ def member(hub_server: HubServer, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()
-    }
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def assert_presentable(error: PytorchToMlxError) -> None:
@@ -161,10 +159,7 @@ def test_offline_after_a_download(hub_server: HubServer, client: HubClient, home
     online = client.resolve("acme/offline", patterns=["model.pt"])
     hub_server.log.clear()
     assert client.resolve("acme/offline", patterns=["model.pt"], offline=True) == online
-    assert (
-        client.resolve("acme/offline", revision=online.revision, patterns=["model.pt"], offline=True)
-        == online
-    )
+    assert client.resolve("acme/offline", revision=online.revision, patterns=["model.pt"], offline=True) == online
     assert client.hub_files("acme/offline", offline=True) == ["model.pt"]
     with pytest.raises(SourceError, match=r"acme/offline: no file matches other\.pt; .* cache .* model\.pt"):
         client.resolve("acme/offline", patterns=["other.pt"], offline=True)
@@ -173,13 +168,9 @@ def test_offline_after_a_download(hub_server: HubServer, client: HubClient, home
     with HubClient(client_environment(hub_server.url, home, HF_HUB_OFFLINE="1")) as offline:
         assert offline.resolve("acme/offline", patterns=["model.pt"]) == online
         assert offline.hub_files("acme/offline") == ["model.pt"]
-        with pytest.raises(
-            SourceError, match=r"no file matches other\.pt; the local Hub cache of it holds model\.pt"
-        ):
+        with pytest.raises(SourceError, match=r"no file matches other\.pt; the local Hub cache of it holds model\.pt"):
             offline.resolve("acme/offline", patterns=["other.pt"])
-        with pytest.raises(
-            SourceError, match=r"acme/new: .* not wholly in the local Hub cache and HF_HUB_OFFLINE"
-        ):
+        with pytest.raises(SourceError, match=r"acme/new: .* not wholly in the local Hub cache and HF_HUB_OFFLINE"):
             offline.resolve("acme/new")
         (folder := home / "folder").mkdir()
         (folder / "config.json").write_text("{}")
@@ -268,9 +259,7 @@ def test_upload_round_trip(hub_server: HubServer, member: HubClient, model_folde
     assert not hub_server.repositories["acme/uploaded"].private
 
 
-def test_upload_again_leaves_no_stale_weights(
-    hub_server: HubServer, member: HubClient, model_folder: Path
-) -> None:
+def test_upload_again_leaves_no_stale_weights(hub_server: HubServer, member: HubClient, model_folder: Path) -> None:
     index = model_folder / "model.safetensors.index.json"
     index.write_text("{}")
     whole = (model_folder / "model.safetensors").rename(model_folder / "model-00001-of-00002.safetensors")
@@ -284,9 +273,7 @@ def test_upload_again_leaves_no_stale_weights(
     assert contents(source.path) == {**contents(model_folder), ".gitattributes": b""}
 
 
-def test_private_upload(
-    hub_server: HubServer, member: HubClient, client: HubClient, model_folder: Path
-) -> None:
+def test_private_upload(hub_server: HubServer, member: HubClient, client: HubClient, model_folder: Path) -> None:
     member.upload(model_folder, "acme/private", private=True)
     assert hub_server.repositories["acme/private"].private
     assert member.resolve("acme/private").location == "acme/private"

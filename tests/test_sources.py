@@ -86,9 +86,7 @@ def test_packages_by_any_of_their_names(tmp_path: Path, name: str, top_level: bo
     assert "speechbox" not in sys.modules
 
 
-def test_the_own_environment_comes_before_search_paths(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_own_environment_comes_before_search_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path / "own", "speechbox", "2.0", "speechbox")
     install(tmp_path / "reference", "speechbox", "1.0", "speechbox")
     monkeypatch.syspath_prepend(str(tmp_path / "own"))
@@ -131,8 +129,6 @@ def test_packages_that_are_not_there(tmp_path: Path, name: str, message: str) ->
 
 def test_importing_hub_is_light() -> None:
     heavy = "{'huggingface_hub', 'mlx', 'torch', 'numpy', 'importlib.metadata'}"
-    code = (
-        f"import sys, pytorch_to_mlx.hub; assert not {heavy} & set(sys.modules), {heavy} & set(sys.modules)"
-    )
+    code = f"import sys, pytorch_to_mlx.hub; assert not {heavy} & set(sys.modules), {heavy} & set(sys.modules)"
     source = str(Path(hub.__file__).parents[1])
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": source})

@@ -223,9 +223,7 @@ def _repository(repo_id: str, revision: str | None, patterns: Sequence[str] | No
         holds = "the local Hub cache of it holds" if offline else "it holds"
         raise SourceError(f"{repo_id}: no file matches {', '.join(wanted or ['*'])}; {holds} {_some(files)}")
     with _one_line_errors(repo_id, revision):
-        folder = Path(
-            snapshot_download(repo_id, revision=revision, allow_patterns=wanted, local_files_only=offline)
-        )
+        folder = Path(snapshot_download(repo_id, revision=revision, allow_patterns=wanted, local_files_only=offline))
     return Source("hub", repo_id, folder.name, folder)
 
 

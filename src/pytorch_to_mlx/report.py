@@ -59,7 +59,6 @@ class CaseResult:
 class Controls:
     """The check of the check: every parameter was perturbed in turn, and each must move a tap past its bar."""
 
-    case: str
     perturbed: int
     unmoved: tuple[str, ...] = ()
 
@@ -114,7 +113,8 @@ class ParityReport:
                 raise ValueError(f"format {fields.get('format')} instead of {FORMAT}")
             return TypeAdapter(cls).validate_python(fields)
         except (ValueError, AttributeError) as error:
-            raise ParityError(f"no parity report ({str(error).splitlines()[0]}); run pytorch-to-mlx validate") from error
+            reason = str(error).splitlines()[0]
+            raise ParityError(f"no parity report ({reason}); run pytorch-to-mlx validate") from error
 
     def summary(self) -> str:
         """One line: the verdict, and the worst tap or the first divergence."""

@@ -255,6 +255,22 @@ COSTLY: dict[str, Callable[[], bytes]] = {
     "tensor of a declared size": partial(in_zip, Call("torch.FloatTensor", (2**36,))),
     "tuple as a key, nested 200,000 deep": lambda: in_zip(Raw(b"}" + deep(200_000, b"\x85").opcodes + b"Ns")),
     "set of a tuple nested 200,000 deep": lambda: in_zip(Call("builtins.set", ([deep(200_000, b"\x85")],))),
+    "deep tuple among the storages, old": lambda: make.torch_old({}, {}).removesuffix(make.pickled([]))
+    + make.pickled([deep(200_000, b"\x85")]),
+    "deep tuple as a tensor's key, tar": lambda: make.torch_tar(
+        {}, make.tar_tables({1: np.zeros(1, np.float32)}) | {"tensors": make.pickled(1) + make.pickled(
+            (deep(200_000, b"\x85"), 1, None)) + struct.pack("<iiq", 0, 0, 0)},
+    ),
+    "deep tuple as a tensor's storage, tar": lambda: make.torch_tar(
+        {}, make.tar_tables({}) | {"tensors": make.pickled(1) + make.pickled(
+            (1, deep(200_000, b"\x85"), None)) + struct.pack("<iiq", 0, 0, 0)},
+    ),
+    "deep tuple as a view's key, tar": lambda: make.torch_tar(
+        {}, make.tar_tables({1: np.zeros(1, np.float32)}, [(deep(200_000, b"\x85"), 1, 0, 1)])
+    ),
+    "deep tuple as a view's storage, tar": lambda: make.torch_tar(
+        {}, make.tar_tables({}, [(1, deep(200_000, b"\x85"), 0, 1)])
+    ),
     "list nested 100,000 deep": lambda: in_old(Raw(b"]" * 100_000 + b"a" * 99_999)),
     "lists that multiply the tensors in them": lambda: make.torch_zip({"a": laughs(30, STORED)}, {"0": b"\0" * 4}),
     "lists that multiply nothing": lambda: in_zip(laughs(30)),

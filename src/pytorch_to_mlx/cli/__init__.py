@@ -56,18 +56,16 @@ def main() -> None:
     """Entry point: a failure is one line on stderr and exit status 2."""
     debug = "--debug" in sys.argv[1:2]
     try:
-        status = app(_spelled_out(sys.argv[1:]), standalone_mode=False)
+        status = app(_spelled_out(sys.argv[1:]), prog_name="pytorch-to-mlx", standalone_mode=False)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
-    except BrokenPipeError:
-        # The reader of our output has seen enough.
-        sys.stderr.close()
-        sys.exit(0)
     except Exception as error:
         if debug:
             raise
         if isinstance(error, PytorchToMlxError):
             _fail(str(error))
+        if isinstance(error, OSError) and error.filename:
+            _fail(f"{error.filename}: {error.strerror}")
         if type(error).__name__ == "NoArgsIsHelpError":  # its message is the whole help
             print(error.format_message(), file=sys.stderr)  # type: ignore[attr-defined]
             sys.exit(2)
@@ -78,7 +76,7 @@ def main() -> None:
 
 
 def _spelled_out(arguments: list[str]) -> list[str]:
-    """`--include-PART` is `--include PART`: which parts are optional is the ports' business, and none is imported here."""
+    """`--include-PART` is `--include PART`: which parts are optional, ports say, and none is imported here."""
     include = "--include-"
     return [word for a in arguments for word in (("--include", a[len(include) :]) if a.startswith(include) else (a,))]
 

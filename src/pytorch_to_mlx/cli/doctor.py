@@ -12,7 +12,12 @@ OPENBLAS = "openblas-pthread/libopenblas.so.0"
 def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Show backend, devices, BLAS, memory and versions; tell what is slow or missing and how to mend it."""
+    """Show backend, devices, BLAS, memory and versions; tell what is slow or missing and how to mend it.
+
+    Example:
+
+      pytorch-to-mlx doctor
+    """
     import json
 
     from pytorch_to_mlx.cli.output import table

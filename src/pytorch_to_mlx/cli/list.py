@@ -10,7 +10,12 @@ import typer
 def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """List the models that can be converted by name, their variants and where their weights are found."""
+    """List the models that can be converted by name, their variants and where their weights are found.
+
+    Example:
+
+      pytorch-to-mlx list --json
+    """
     from pytorch_to_mlx.registry import ENTRIES
 
     if as_json:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytorch_to_mlx.errors import printable
+from pytorch_to_mlx.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from pytorch_to_mlx.conversion import Progress
@@ -22,6 +23,12 @@ def table(rows: Sequence[Sequence[str]], head: Sequence[str] = ()) -> str:
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
+
+
+def check_output(flag: str, path: Path | None) -> None:
+    """Refuse a file to write whose folder is missing, before the work rather than after it."""
+    if path is not None and not path.parent.is_dir():
+        raise UsageError(f"{flag} {path}: there is no folder {path.parent}; create it first")
 
 
 def note(line: str) -> None:

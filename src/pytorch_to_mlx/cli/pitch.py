@@ -32,11 +32,14 @@ def command(
     import sys
 
     from pytorch_to_mlx.audio import Audio
+    from pytorch_to_mlx.cli.output import check_output
     from pytorch_to_mlx.loading import load
     from pytorch_to_mlx.tasks import PitchTracker
 
     if decoder not in ("argmax", "weighted", "viterbi"):
         raise UsageError(f"--decoder {decoder} is not argmax, weighted or viterbi")
+    check_output("--output", output)
+    check_output("--plot", plot)
     model = load(folder)
     if not isinstance(model, PitchTracker):
         raise UsageError(

@@ -16,7 +16,12 @@ ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A name of `
 
 @app.command("list")
 def list_references() -> None:
-    """List each model's reference: script, environment, whether it is installed, and the packages that judge."""
+    """List each model's reference: script, environment, whether it is installed, and the packages that judge.
+
+    Example:
+
+      pytorch-to-mlx reference list
+    """
     from pytorch_to_mlx import environments, registry
     from pytorch_to_mlx.cli.output import table
 
@@ -31,7 +36,12 @@ def list_references() -> None:
 
 @app.command()
 def install(model: ModelArgument) -> None:
-    """Build the environment of a model's reference now, instead of when `validate` first needs it."""
+    """Build the environment of a model's reference now, instead of when `validate` first needs it.
+
+    Example:
+
+      pytorch-to-mlx reference install crepe
+    """
     from pytorch_to_mlx import environments, registry
     from pytorch_to_mlx.cli.output import note
 
@@ -50,7 +60,12 @@ def run(
     seconds: Annotated[float | None, typer.Option(help="Use at most this much of each recording.")] = None,
     small: Annotated[bool, typer.Option("--small", help="Short built-in cases only, as the tests' goldens.")] = False,
 ) -> None:
-    """Run upstream and record its inputs, noise and taps."""
+    """Run upstream and record its inputs, noise and taps.
+
+    Example:
+
+      pytorch-to-mlx reference run crepe --variant tiny --seed 0 -o taps.safetensors
+    """
     if (checkpoint is None) == (seed is None):
         raise UsageError("give either --checkpoint FILE or --seed N")
     arguments = ["--checkpoint", str(checkpoint)] if checkpoint else ["--seed", str(seed)]
@@ -66,7 +81,12 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="The checkpoint to write.")],
     seed: Annotated[int, typer.Option(help="Seed of the weights.")] = 0,
 ) -> None:
-    """Write a checkpoint of seeded weights in upstream's own file format."""
+    """Write a checkpoint of seeded weights in upstream's own file format.
+
+    Example:
+
+      pytorch-to-mlx reference export crepe --variant tiny -o tiny.pth
+    """
     _run(model, "export", variant, output, ["--seed", str(seed)])
 
 

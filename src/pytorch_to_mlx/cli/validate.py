@@ -27,11 +27,18 @@ def command(
     """Compare a converted model with the upstream PyTorch code, tap by tap, and write parity.json into its folder.
 
     Upstream runs in an environment of its own, which is built on first use. Exit status 1: the model differs.
+
+    Examples:
+
+      pytorch-to-mlx validate crepe-mlx
+
+      pytorch-to-mlx validate crepe-mlx --audio speech.wav --seconds 5 --html parity.html
     """
-    from pytorch_to_mlx.cli.output import note, table
+    from pytorch_to_mlx.cli.output import check_output, note, table
     from pytorch_to_mlx.report import error_text, limit_text, worst_taps
     from pytorch_to_mlx.validation import validate
 
+    check_output("--html", html)
     report = validate(
         folder,
         source=source,

@@ -41,6 +41,9 @@ def embed(
 
     import numpy as np
 
+    from pytorch_to_mlx.cli.output import check_output
+
+    check_output("--output", output)
     if output is not None and output.suffix not in (".npy", ".json"):
         raise UsageError(f"--output {output}: write .npy or .json")
     model = _load(folder)

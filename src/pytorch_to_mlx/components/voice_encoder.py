@@ -24,7 +24,7 @@ class VoiceEncoder(nn.Module):
 
     def __call__(self, mels: mx.array) -> mx.array:
         """Mel spectra of partial utterances (batch, 160, 40) to unit vectors (batch, 256)."""
-        states = self.lstm(mels.astype(self.proj.weight.dtype))
+        states = self.lstm(mels.astype(self.lstm.layers[0].Wx.dtype))
         return unit(nn.relu(self.proj(states[:, -1])).astype(mx.float32))
 
 

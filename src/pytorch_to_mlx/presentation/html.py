@@ -100,7 +100,7 @@ def _controls_text(report: ParityReport) -> str:
         return "not run"
     unmoved = report.controls.unmoved
     found = f"NO TAP NOTICED {', '.join(unmoved)}" if unmoved else "each moved a tap past its limit"
-    return f"{report.controls.perturbed} parameters perturbed in turn on case {report.controls.case}: {found}"
+    return f"{report.controls.perturbed} parameters perturbed in turn: {found}"
 
 
 def _case(case: CaseResult) -> str:

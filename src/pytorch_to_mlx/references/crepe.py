@@ -189,7 +189,7 @@ def main() -> None:
             export(args.variant, args.seed, checkpoint)
         recording = run(args.variant, checkpoint, cases, args.seed, frames_tapped=1 if args.small else 4)
     if args.small:
-        recording.drop_large_taps()
+        recording.shrink()
     recording.save(args.out)
 
 

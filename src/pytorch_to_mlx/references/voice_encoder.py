@@ -221,12 +221,12 @@ UPSTREAMS = {
 
 CASES = [
     Case.speechlike("speechlike", seed=0, seconds=4.7, rate=16000),  # ends in silence
-    Case.speechlike("quiet", seed=1, seconds=2.4, rate=22050, loudness=0.03),  # below -30 dBFS
+    Case.speechlike("quiet", seed=1, seconds=2.4, rate=22050, loudness=0.2),  # below -30 dBFS
     Case.speechlike("short", seed=2, seconds=0.7, rate=16000),  # less than one partial
 ]
 SMALL_CASES = [
     Case.speechlike("partials", seed=0, seconds=3.1, rate=8000),  # two partials, ends in silence
-    Case.speechlike("quiet", seed=2, seconds=0.36, rate=22050, loudness=0.03),
+    Case.speechlike("quiet", seed=2, seconds=0.36, rate=22050, loudness=0.2),
 ]
 
 
@@ -276,7 +276,7 @@ def main() -> None:
             export(args.variant, args.seed, checkpoint)
         recording = run(args.variant, checkpoint, cases, args.seed)
     if args.small:
-        recording.drop_large_taps()
+        recording.shrink()
     recording.save(args.out)
 
 

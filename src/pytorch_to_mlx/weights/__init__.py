@@ -5,8 +5,8 @@ the parameters that the model expects, without reading data, and accounts for ev
 tensor is used or dropped with a reason, each parameter is filled once. `Plan.apply` then computes one output at a time.
 
 Names in rules are templates: `{n:d}` stands for digits, `{x}` for one part of a dotted name or a piece of one, `{p*}`
-for any number of parts. Layouts are declared, never guessed: `"OIK->OKI"` permutes axes, a `1` on the left names an axis
-of size one that goes.
+for any number of parts. Layouts are declared, never guessed: `"OIK->OKI"` permutes axes, a `1` on the left names an
+axis of size one that goes.
 """
 
 from pytorch_to_mlx.weights.plan import Plan, Row, TensorSpec, WeightMap, numpy_dtype

@@ -197,8 +197,8 @@ class Split(Rule):
 class FoldWeightNorm(Rule):
     """Magnitude and direction of a weight-normed layer become its weight: w = v * (g / |v|) (Salimans & Kingma 2016).
 
-    `module` is the layer's path. Both of torch's forms are taken: `weight_g` and `weight_v` (torch.nn.utils.weight_norm)
-    and `parametrizations.weight.original0` and `.original1` (torch.nn.utils.parametrizations). `dim` is the axis of `g`.
+    `module` is the layer's path, `dim` the axis of `g`. Both of torch's forms are taken: `weight_g` and `weight_v`
+    (torch.nn.utils.weight_norm), `parametrizations.weight.original0` and `.original1` (.parametrizations.weight_norm).
     """
 
     module: str

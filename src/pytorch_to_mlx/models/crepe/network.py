@@ -41,7 +41,7 @@ class Crepe(nn.Module):
 
     def embed(self, frames: mx.array) -> mx.array:
         """Normalised frames (batch, 1024) to the fifth block's output (batch, 8, channels[4])."""
-        x = frames[..., None].astype(self.conv1.weight.dtype)
+        x = frames[..., None].astype(self["conv1"].weight.dtype)
         for i in range(1, 6):
             x = self.block(x, i)
         return x

@@ -95,7 +95,7 @@ PORT = Port(
             "4-bit": {"probabilities": Bar("relative", 0.2)},
         },
         layouts={"conv[1-6]": "NCL1->NLC", "conv[1-6]_BN": "NCL1->NLC"},
-        alive={"voiced_fraction": 0.1, "distinct_bins": 3, "nearest_distance": 0.05},
+        alive={"voiced_fraction": 0.1, "nearest_distance": 0.05},
         leading=("conv*", "embedding", "classifier"),
     ),
 )

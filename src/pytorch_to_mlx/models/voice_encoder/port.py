@@ -111,7 +111,6 @@ PORT = Port(
         },
         names={"linear": "proj"},
         leading=("lstm",),
-        control_case="quiet",
         alive={"kept": 0.2, "active_units": 0.1, "nearest_distance": 0.05},
     ),
 )
