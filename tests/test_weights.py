@@ -126,15 +126,16 @@ def test_split_equal_and_sized() -> None:
 @pytest.mark.parametrize("dim", [0, 1])
 def test_weight_norm_folds_as_torch_computes_it(names: tuple[str, str], dim: int) -> None:
     import torch
+    from torch.nn.utils.parametrizations import weight_norm
 
     v = numbers(4, 3, 5)
     g = numbers(*(n if i == dim else 1 for i, n in enumerate(v.shape)), seed=1)
-    out = converted(
-        WeightMap(FoldWeightNorm("c", "c.weight", "OIK->OKI", dim)),
-        Tensors(zip(names, (g, v), strict=True)),
-        {"c.weight": (4, 5, 3)},
-    )
-    wanted = torch._weight_norm(torch.from_numpy(v), torch.from_numpy(g), dim).numpy()
+    conv = weight_norm(torch.nn.Conv1d(3, 4, 5), dim=dim)
+    state = {"bias": conv.bias, "parametrizations.weight.original0": torch.from_numpy(g)}
+    conv.load_state_dict({**state, "parametrizations.weight.original1": torch.from_numpy(v)})
+    weight_map = WeightMap(FoldWeightNorm("c", "c.weight", "OIK->OKI", dim))
+    out = converted(weight_map, Tensors(zip(names, (g, v), strict=True)), {"c.weight": (4, 5, 3)})
+    wanted = conv.weight.detach().numpy()
     np.testing.assert_allclose(out["c.weight"], wanted.transpose(0, 2, 1), rtol=3e-7)
 
 

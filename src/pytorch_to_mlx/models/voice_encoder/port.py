@@ -106,7 +106,7 @@ PORT = Port(
         together=_together,
         bars={
             "float32": {"vad*": Bar("exact"), "trim": Bar("exact"), "*": Bar("relative", 1e-5)},
-            "float16": {"*embed*": Bar("relative", 0.01)},
+            "float16": {"*embed*": Bar("relative", 0.02)},
             "bfloat16": {"*embed*": Bar("relative", 0.1)},
         },
         names={"linear": "proj"},
