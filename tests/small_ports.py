@@ -1,4 +1,4 @@
-"""Checkpoints for tests: of a small port that uses most of what ports may declare, and seeded ones of the real ports."""
+"""Checkpoints for tests: of a small port that uses most of what ports may declare, and seeded ones of real ports."""
 
 from __future__ import annotations
 

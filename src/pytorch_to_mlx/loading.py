@@ -11,7 +11,7 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from pytorch_to_mlx import registry
-from pytorch_to_mlx.errors import ConfigError, FolderError, UsageError
+from pytorch_to_mlx.errors import ConfigError, FolderError, QuantizationError, UsageError
 from pytorch_to_mlx.folder import load_weights, read_config
 from pytorch_to_mlx.port import Port
 from pytorch_to_mlx.quantization import quantize_modules
@@ -27,7 +27,8 @@ def load(folder: str | Path) -> Any:
         An object with the methods of the model's task (see `tasks`): `pitch`, `embed`, ...
 
     Raises:
-        FolderError, ConfigError, CheckpointError: the folder is damaged, too new, or does not fit its own config.
+        FolderError, ConfigError, QuantizationError, CheckpointError: the folder is damaged, too new, or does not fit
+            its own config.
     """
     path = Path(folder)
     config = read_config(path)
@@ -35,10 +36,13 @@ def load(folder: str | Path) -> Any:
         port = registry.get(config.model_type)
     except UsageError as error:
         raise ConfigError(f"{path / 'config.json'}: model_type: {error}") from error
-    settings = port.parse_config(config.config)
-    network = _build(port, settings, path / "config.json")
-    if config.quantization is not None:
-        quantize_modules(network, config.quantization)
+    try:
+        settings = port.parse_config(config.config)
+        network = _build(port, settings)
+        if config.quantization is not None:
+            quantize_modules(network, config.quantization)
+    except (ConfigError, QuantizationError) as error:
+        raise type(error)(f"{path}: {error}") from error
     weights = load_weights(path)
     _check(path, weights, dict(tree_flatten(network.parameters())), config.dtype)
     network.load_weights(list(weights.items()), strict=True)
@@ -47,13 +51,13 @@ def load(folder: str | Path) -> Any:
     return port.model(network, settings)
 
 
-def _build(port: Port, settings: Any, file: Path) -> nn.Module:
+def _build(port: Port, settings: Any) -> nn.Module:
     """The network, without weights."""
     try:
         return port.build(settings)
     except Exception as error:  # sizes that cannot be meet MLX's and Python's own errors, of many types
         reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"{file}: no {port.name} has these settings ({reason}); convert it again") from error
+        raise ConfigError(f"config.json: no {port.name} has these settings ({reason}); convert it again") from error
 
 
 def _check(path: Path, weights: dict[str, mx.array], expected: Mapping[str, mx.array], dtype: str) -> None:
@@ -61,7 +65,7 @@ def _check(path: Path, weights: dict[str, mx.array], expected: Mapping[str, mx.a
     problems = [f"lacks {name}" for name in expected if name not in weights]
     for name, found in weights.items():
         if name not in expected:
-            problems.append(f"has {name}, which the model has not")
+            problems.append(f"has {name!r}, which the model has not")
         elif found.shape != expected[name].shape:
             problems.append(f"has {name} in shape {found.shape} instead of {expected[name].shape}")
         elif not _dtype_fits(found.dtype, expected[name].dtype, dtype):

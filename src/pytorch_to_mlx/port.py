@@ -68,7 +68,7 @@ class Reference:
         names: our names of taps that upstream calls otherwise.
         layouts: upstream's layout of taps and ours, by tap pattern, such as `{"conv[1-6]": "NCL1->NLC"}`.
         leading: patterns of taps whose recording holds the first items of the first axis only.
-        control_case: the case on which each weight is perturbed in turn.
+        control_case: the cheapest case, on which the controls are tried first.
         run: computes one case: (model, inputs, noise), with `parity.tap` recording on the way.
         together: computes the case "all" from every case's inputs, where the reference has one.
     """
@@ -121,7 +121,7 @@ class Port:
 
         unknown = set(fields) - {f.name for f in dataclasses.fields(self.config_type)}
         if unknown:
-            raise ConfigError(f"config.json: {self.name} has no setting {', '.join(sorted(unknown))}")
+            raise ConfigError(f"config.json: {self.name} has no setting {min(unknown)[:80]!r}")
         try:
             return TypeAdapter(self.config_type).validate_json(json.dumps(fields), strict=True)
         except ValidationError as error:

@@ -132,14 +132,14 @@ def quantize_modules(model: nn.Module, config: Mapping[str, Any]) -> None:
     modules = dict(model.named_modules())
     for path, each in layers.items():
         if path not in modules or not hasattr(modules[path], "to_quantized"):
-            raise QuantizationError(f"config.json quantizes {path[:200]}, which is not a layer that can be")
+            raise QuantizationError(f"config.json quantizes {path[:80]!r}, which is not a layer that can be")
         if modules[path]["weight"].shape[-1] % each["group_size"]:
             raise QuantizationError(f"config.json quantizes {path} in groups that do not divide its width")
     nn.quantize(model, class_predicate=lambda path, _: layers.get(path, False))
 
 
 def _recorded_layers(config: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    """The layers and their bits and group sizes, as `Quantization.to_config` has them; config.json may be a stranger's."""
+    """Bits and group size of each layer, from what `Quantization.to_config` made; config.json may be a stranger's."""
     layers = config.get("layers")
     if set(config) != {"bits", "group_size", "mode", "layers", "kept"} or config["mode"] != "affine":
         raise QuantizationError("config.json: quantization is not as convert writes it; convert the model again")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytorch_to_mlx.checkpoint import open_checkpoint
 from pytorch_to_mlx.errors import FolderError
+from pytorch_to_mlx.folder.shards import CODES
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -20,12 +21,16 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
     Raises:
         CheckpointError: damaged, missing or contradictory files.
         UnsafeFileError: a path that leaves the folder.
-        FolderError: weights under another name, or a shard or index beside those that are used.
+        FolderError: weights under another name, a shard or index beside those that are used, or a dtype that MLX
+            would refuse or read as another.
     """
     with open_checkpoint(folder) as checkpoint:
         used, files = checkpoint.path.name, checkpoint.files
         for info in map(checkpoint.info, checkpoint):
-            require_mlx_dtype(info.name, info.dtype)
+            if info.dtype not in CODES:
+                raise FolderError(
+                    f"{info.file}: {info.name} is {info.dtype}, which MLX has not: convert the model again"
+                )
     if checkpoint.format != "safetensors" or used not in _NAMES:
         raise FolderError(f"{folder}: has no {' or '.join(_NAMES)} of safetensors: convert the model again")
     known = {used, *(file.name for file in files)}

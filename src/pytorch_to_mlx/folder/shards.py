@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pytorch_to_mlx.errors import FolderError
 from pytorch_to_mlx.weights import TensorSpec, numpy_dtype
 
-_CODES = {  # what MLX computes with on every device
+CODES = {  # what MLX computes with on every device
     "bool": "BOOL",
     "uint8": "U8",
     "int8": "I8",
@@ -76,8 +76,8 @@ def _check(specs: Sequence[TensorSpec]) -> None:
         if spec.name in seen:
             raise FolderError(f"{spec.name}: is taken: two tensors of a model folder cannot share a name")
         seen.add(spec.name)
-        if spec.dtype not in _CODES:
-            known = ", ".join(_CODES)
+        if spec.dtype not in CODES:
+            known = ", ".join(CODES)
             raise FolderError(f"{spec.name}: is {spec.dtype}, which MLX has not: cast it to one of {known}")
 
 
@@ -89,7 +89,7 @@ def _lay_out(file: str, specs: Sequence[TensorSpec]) -> Shard:
     for spec in sorted(specs, key=lambda spec: -numpy_dtype(spec.dtype).itemsize):
         offsets[spec.name], end = end, end + spec.nbytes
         span = [offsets[spec.name], end]
-        entries[spec.name] = {"dtype": _CODES[spec.dtype], "shape": list(spec.shape), "data_offsets": span}
+        entries[spec.name] = {"dtype": CODES[spec.dtype], "shape": list(spec.shape), "data_offsets": span}
     text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     header = len(text).to_bytes(8, "little") + text
