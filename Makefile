@@ -6,7 +6,8 @@ BACKEND ?= cpu
 BIN := .venv/bin
 # MLX's Linux wheel carries a reference BLAS, about 40 times slower (docs/architecture.md, Speed).
 OPENBLAS := $(firstword $(wildcard /usr/lib/*/openblas-pthread/libopenblas.so.0))
-RUN := $(if $(OPENBLAS),LD_PRELOAD=$(OPENBLAS)) $(BIN)
+PRELOAD := $(if $(OPENBLAS),LD_PRELOAD=$(OPENBLAS))
+RUN := $(PRELOAD) $(BIN)
 FUZZ ?= 100000
 
 .PHONY: demo test parity lint types check fuzz goldens benchmark test-lowest clean
@@ -44,5 +45,13 @@ benchmark: .venv/installed
 	$(BIN)/python -m pytorch_to_mlx.environments torch
 	touch $@
 
+# The fast tests with every dependency at its lower bound (torch at the version that the references pin).
+test-lowest:
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet uv
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct --editable ".[dev,$(BACKEND)]"
+	.venv-lowest/bin/python -m pytorch_to_mlx.environments torch
+	$(PRELOAD) .venv-lowest/bin/python -m pytest
+
 clean:
-	rm -rf .venv demo-output
+	rm -rf .venv .venv-lowest demo-output

@@ -56,7 +56,7 @@ FAILURES: dict[str, tuple[Callable[[Room], Arguments], str]] = {
     "no output": (lambda r: ("convert", r.checkpoint), "Missing option '--output'"),
     "bits in words": (
         lambda r: ("convert", r.checkpoint, "-o", "x", "--q-bits", "four"),
-        "Invalid value for '--q-bits': Input should be a valid integer",
+        "Invalid value for '--q-bits': ",
     ),
     "package": (lambda r: ("inspect", "package:no-such-package"), "package:no-such-package: not installed; run `pip"),
     "file": (lambda r: ("inspect", r.path / "absent.pt"), "absent.pt: no such file or folder"),
