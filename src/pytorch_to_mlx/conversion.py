@@ -105,7 +105,7 @@ def convert(
     folder = Path(output)
     with ExitStack() as stack:
         parts = {prefix: stack.enter_context(open_checkpoint(path)) for prefix, path in found.files.items()}
-        network = found.port.build(found.variant.config)
+        network = found.port.build(found.config)
         plans = _plans(found, parts, network)
         quantization = found.port.quantization.decide(network, q_bits, q_group_size) if quantize else None
         steps = [
@@ -155,7 +155,7 @@ def inspect(
         parts = {prefix: stack.enter_context(open_checkpoint(path)) for prefix, path in found.files.items()}
         tensors = [checkpoint.info(name) for checkpoint in parts.values() for name in checkpoint]
         try:
-            plans = _plans(found, parts, found.port.build(found.variant.config))
+            plans = _plans(found, parts, found.port.build(found.config))
         except WeightMapError as error:
             return Inspection(tensors, found, [], error.problems)
         return Inspection(tensors, found, [row for plan in plans.values() for row in plan.table()])
@@ -163,10 +163,13 @@ def inspect(
 
 def _plans(found: Match, parts: Mapping[str, Checkpoint], network: nn.Module) -> dict[str, Plan]:
     expected, floating = parameter_shapes(network), floating_parameters(network)
+    # A parameter belongs to the part with the longest prefix that fits.
+    prefixes = sorted((part.prefix for part in found.parts), key=len)
+    owner = {name: [p for p in prefixes if name.startswith(p) or p == prefixes[0]][-1] for name in expected}
     plans = {}
     for part in found.parts:
         where = found.files[part.prefix].name
-        wanted = {name: shape for name, shape in expected.items() if name.startswith(part.prefix)}
+        wanted = {name: shape for name, shape in expected.items() if owner[name] == part.prefix}
         plan = part.weights.under("", part.prefix).plan(parts[part.prefix], wanted, where=where)
         odd = [spec for spec in plan.outputs if (spec.name in floating) != _is_floating(spec.dtype)]
         if odd:
@@ -233,7 +236,7 @@ def _folder_config(
         variant=found.variant.name,
         task=found.port.task,
         dtype=floats.pop() if len(floats) == 1 else "mixed",
-        config=found.port.dump_config(found.variant.config),
+        config=found.port.dump_config(found.config),
         quantization=quantization.to_config() if quantization else None,
         source=SourceRecord(
             kind=found.source.kind,

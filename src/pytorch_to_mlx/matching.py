@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pytorch_to_mlx import environments, hub, registry
 from pytorch_to_mlx.checkpoint import Checkpoint, open_checkpoint
@@ -26,6 +28,11 @@ class Match:
         """The variant's parts that are taken."""
         return tuple(part for part in self.variant.parts if part.prefix in self.files)
 
+    @property
+    def config(self) -> Any:
+        """The variant's configuration, with the optional parts that are taken."""
+        return replace(self.variant.config, **{part.optional: True for part in self.parts if part.optional})
+
 
 def match(
     source: str,
@@ -42,7 +49,7 @@ def match(
         source: path, `package:NAME` or `owner/name`.
         port, variant: to choose where several fit, or to insist.
         revision: of a Hub repository.
-        include: prefixes of optional parts to take.
+        include: names of optional parts to take.
         offline: take Hub repositories from the cache only.
 
     Raises:
@@ -50,6 +57,7 @@ def match(
         UsageError: no such port, variant or optional part.
     """
     candidates = _candidates(port, variant)
+    include = {name.replace("-", "_") for name in include}
     _check_include(include, candidates)
     if hub.is_repository(source):
         listed = hub.hub_files(source, revision, offline=offline)
@@ -62,6 +70,7 @@ def match(
     resolved = hub.resolve(source, revision=revision, search_paths=environments.search_paths())
     if resolved.path.is_file():
         with open_checkpoint(resolved.path) as checkpoint:
+            # One file is a whole model only where no other part has to come from elsewhere.
             fitting = [c for c in candidates if len(c[1].parts) == 1 and _fits(c[1].parts[0], checkpoint)]
         one = _only(source, fitting, candidates)
         return Match(resolved, *one, {one[1].parts[0].prefix: resolved.path})
@@ -81,20 +90,18 @@ def _candidates(port: str | None, variant: str | None) -> list[tuple[Port, Varia
     return found
 
 
-def _check_include(include: Collection[str], candidates: Sequence[tuple[Port, Variant]]) -> None:
-    optional = {part.prefix for _, variant in candidates for part in variant.parts if part.optional}
-    for name in include:
-        if name not in optional:
-            known = ", ".join(sorted(optional)) or "no model here has one"
-            raise UsageError(f"--include-{name}: no such optional part; known: {known}")
+def _check_include(include: AbstractSet[str], candidates: Sequence[tuple[Port, Variant]]) -> None:
+    optional = {part.optional for _, variant in candidates for part in variant.parts if part.optional}
+    for name in sorted(include - optional):
+        known = ", ".join(sorted(optional)) or "no model here has one"
+        raise UsageError(f"--include-{name.replace('_', '-')}: no such optional part; known: {known}")
 
 
 def _chosen(variant: Variant, present: Collection[str], include: Collection[str]) -> dict[str, str] | None:
     """Each wanted part's file among those present; None if one is missing."""
-    optional = {part.prefix for part in variant.parts if part.optional}
     files: dict[str, str] = {}
     for part in variant.parts:
-        if part.prefix in optional and part.prefix not in include:
+        if part.optional and part.optional not in include:
             continue
         name = next((f for f in part.files if f in present), None)
         if name is None:

@@ -28,14 +28,15 @@ class Part:
         signature: tensors, and their shapes, that tell this checkpoint from any other.
         weights: the weight map.
         prefix: where its parameters stand in the model ("" for the whole model).
-        optional: left out unless asked for with `--include-PREFIX`.
+        optional: name of the configuration's boolean that says whether the part is there; such a part is left out
+            unless asked for (`default_voice` with `--include-default-voice`).
     """
 
     files: tuple[str, ...]
     signature: Mapping[str, tuple[int, ...]]
     weights: WeightMap
     prefix: str = ""
-    optional: bool = False
+    optional: str = ""
 
 
 @dataclass(frozen=True)
