@@ -127,12 +127,14 @@ class ParityReport:
                 )
         if self.controls and self.controls.unmoved:
             return f"{self.model_type} {self.variant}: no tap notices a change of {', '.join(self.controls.unmoved)}"
-        taps = [tap for case in self.cases for tap in case.taps]
+        taps = [tap for case in self.cases for tap in case.taps if tap.kind != "info"]
+        unjudged = sum(len(case.taps) for case in self.cases) - len(taps)
         worst = max((t.error for t in taps if t.kind == "relative"), default=0.0)
-        checked = f"; {self.controls.perturbed} controls moved a tap" if self.controls else ""
         return (
             f"{self.model_type} {self.variant} ({self.mode}): {len(taps)} taps of {len(self.cases)} cases hold, "
-            f"largest relative error {worst:.1e}{checked}"
+            f"largest relative error {worst:.1e}"
+            + (f"; {unjudged} more have no bar" if unjudged else "")
+            + (f"; {self.controls.perturbed} controls moved a tap" if self.controls else "")
         )
 
     def markdown(self) -> str:
@@ -157,11 +159,16 @@ class ParityReport:
 def worst_taps(report: ParityReport) -> list[tuple[str, TapResult]]:
     """Each tap once, in order of execution, with the case in which its error is largest."""
     worst: dict[str, tuple[str, TapResult]] = {}
+    order: list[str] = []
     for case in report.cases:
+        place = 0
         for tap in case.taps:
+            if tap.name not in order:  # cases differ in their taps: it goes where this case has it
+                order.insert(place, tap.name)
+            place = order.index(tap.name) + 1
             if tap.name not in worst or tap.error > worst[tap.name][1].error:
                 worst[tap.name] = (case.name, tap)
-    return list(worst.values())
+    return [worst[name] for name in order]
 
 
 def error_text(tap: TapResult) -> str:

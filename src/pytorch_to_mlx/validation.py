@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +19,7 @@ import numpy as np
 from mlx.utils import tree_flatten
 
 from pytorch_to_mlx import environments, registry
-from pytorch_to_mlx.errors import ParityError, UsageError
+from pytorch_to_mlx.errors import AudioError, FolderError, ParityError, UsageError
 from pytorch_to_mlx.folder import FolderConfig, read_config, replace_file, with_parity
 from pytorch_to_mlx.loading import load
 from pytorch_to_mlx.matching import match
@@ -25,6 +27,9 @@ from pytorch_to_mlx.parity import Bar, Case, Recording, compare_tap, recording
 from pytorch_to_mlx.port import Reference
 from pytorch_to_mlx.report import CaseResult, Controls, ParityReport, TapResult
 from pytorch_to_mlx.weights import Layout
+
+# Read at MLX's first operation; without it, CUDA and the newest Apple GPUs keep 10 bits of mantissa in float32 products.
+os.environ.setdefault("MLX_ENABLE_TF32", "0")
 
 Note = Callable[[str], None]
 TOGETHER = "all"
@@ -57,6 +62,7 @@ def validate(
     """
     path = Path(folder)
     config = read_config(path)
+    _check_arguments(path, audio, seconds)
     port = registry.get(config.model_type)
     mode = precision(config)
     if mode not in port.reference.bars:
@@ -80,19 +86,35 @@ def validate(
         reference=port.reference.upstream,
         upstream=recorded.versions,
         checkpoint=recorded.checkpoint,
-        system={
-            "mlx": version("mlx"),
-            "device": str(mx.default_device().type).split(".")[-1],
-            "on": platform.machine(),
-        },
+        system=_system(),
         cases=tuple(cases),
         controls=checked,
     )
     replace_file(path, "parity.json", report.to_json())
     card = path / "README.md"
     if card.is_file():
-        replace_file(path, "README.md", with_parity(card.read_text(), report.markdown()).encode())
+        replace_file(path, "README.md", with_parity(card.read_text(encoding="utf-8"), report.markdown()).encode())
     return report
+
+
+def _check_arguments(path: Path, audio: Sequence[str | Path], seconds: float | None) -> None:
+    """What would otherwise fail only after minutes of work."""
+    if not os.access(path, os.W_OK):
+        raise FolderError(f"{path} is read-only, and parity.json goes there; make it writable")
+    if seconds is not None and not (math.isfinite(seconds) and seconds > 0):
+        raise UsageError(f"--seconds {seconds:g} is no length of a recording")
+    for file in audio:
+        if not Path(file).is_file():
+            raise AudioError(f"--audio {file}: no such file")
+
+
+def _system() -> dict[str, str]:
+    return {
+        "mlx": version("mlx"),
+        "device": str(mx.default_device().type).split(".")[-1],
+        "machine": platform.machine(),
+        "TF32": "off" if os.environ["MLX_ENABLE_TF32"] == "0" else "on",
+    }
 
 
 def precision(config: FolderConfig) -> str:
@@ -150,7 +172,7 @@ def record_reference(
         path.parent.mkdir(parents=True, exist_ok=True)
         environments.install(environment, note)
         note(f"running upstream ({reference.upstream})")
-        draft = path.with_suffix(".partial")
+        draft = path.with_suffix(f".{os.getpid()}.partial")
         environments.run(environment, reference.script, [*arguments, "--out", str(draft)])
         draft.replace(path)
     return path
@@ -162,12 +184,15 @@ def check_alive(recorded: Recording, reference: Reference) -> None:
     Raises:
         ParityError: names the case and the measure.
     """
-    for case in recorded.cases:
-        for measure, least in reference.alive.items():
-            if case.alive.get(measure, least) < least:
-                raise ParityError(
-                    f"case {case.name} is dead: {measure} is {case.alive[measure]:g}, at least {least:g} is needed"
-                )
+    for measure, least in reference.alive.items():
+        measured = {case.name: case.alive[measure] for case in recorded.cases if measure in case.alive}
+        if not measured:
+            raise ParityError(
+                f"the reference {recorded.reference} records no {measure}, by which its cases are judged alive"
+            )
+        for case, value in measured.items():
+            if value < least:
+                raise ParityError(f"case {case} is dead: {measure} is {value:g}, at least {least:g} is needed")
 
 
 def compute(model: Any, recorded: Recording, case: Case, reference: Reference) -> dict[str, np.ndarray]:

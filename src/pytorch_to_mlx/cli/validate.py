@@ -56,7 +56,7 @@ def command(
             limit_text(tap),
             "" if tap.floor is None else f"{tap.floor:.1e}",
             f"{tap.correlation:.7f}",
-            "ok" if tap.passed else "DIFFERS",
+            "" if tap.kind == "info" else "ok" if tap.passed else "DIFFERS",
         )
         for case, tap in worst_taps(report)
     ]
@@ -65,7 +65,7 @@ def command(
     if html:
         from pytorch_to_mlx.presentation.html import parity_html
 
-        html.write_text(parity_html(report))
+        html.write_text(parity_html(report), encoding="utf-8")
         note(f"wrote {html}")
     if not report.passed:
         raise typer.Exit(1)

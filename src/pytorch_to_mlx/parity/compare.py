@@ -11,8 +11,12 @@ import numpy as np
 from pytorch_to_mlx.errors import ParityError
 from pytorch_to_mlx.report import TapResult
 
-# Below this a float32 difference is rounding, whatever the tap's size.
+# Two candidates closer than this many times the measured error may be ranked either way.
 TIE_FACTOR = 10
+INFINITY = float("inf")
+
+Taps = Mapping[str, tuple[np.ndarray, np.ndarray]]
+"""Ours and the reference's value of each tap."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ def compare_tap(
     *,
     floor: float | None = None,
     compared: str = "",
-    others: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
+    others: Taps | None = None,
 ) -> TapResult:
     """Compare one tap of equal shapes.
 
@@ -57,17 +61,26 @@ def compare_tap(
         compared: what part was recorded, to report.
         others: further taps (ours, reference) that the bar refers to.
 
+    A tap of another shape than the reference's does not hold, whatever its bar.
+
     Raises:
-        ParityError: shapes differ, or a tap that the bar refers to is missing.
+        ParityError: no frame is voiced, or a tap that the bar refers to is missing.
     """
+    others = others or {}
     if ours.shape != reference.shape:
-        raise ParityError(f"tap {name}: our shape {ours.shape} is not the reference's {reference.shape}")
+        compared = f"ours has shape {ours.shape}"
+        return TapResult(
+            name, bar.kind, reference.shape, INFINITY, bar.limit, False, INFINITY, float("nan"), floor, compared
+        )
+    ties: tuple[int, ...] = ()
     if bar.kind == "exact":
-        error, ties = _mismatches(ours, reference, bar, others or {})
+        error, ties = _mismatches(ours, reference, bar, others)
     elif bar.kind == "cents":
-        error, ties = _cents(name, ours, reference, bar, others or {}), ()
+        error, left_out = _cents(name, ours, reference, bar, others)
+        compared = compared or (f"but {left_out} frames, whose {bar.same} differ" if left_out else "")
+        floor = None  # recorded in Hz
     else:
-        error, ties = relative_error(ours, reference), ()
+        error = relative_error(ours, reference)
     a, b = ours.astype(np.float64), reference.astype(np.float64)
     finite = np.isfinite(b) & np.isfinite(a)
     return TapResult(
@@ -77,7 +90,7 @@ def compare_tap(
         error=error,
         limit=bar.limit,
         passed=bar.kind == "info" or bool(error <= bar.limit),
-        max_abs=float(np.abs(a - b)[finite].max(initial=0.0)),
+        max_abs=float(np.abs(a[finite] - b[finite]).max(initial=0.0)),
         correlation=_correlation(a[finite], b[finite]),
         floor=floor,
         compared=compared,
@@ -86,41 +99,33 @@ def compare_tap(
 
 
 def relative_error(ours: np.ndarray, reference: np.ndarray) -> float:
-    """Largest absolute difference over the reference's largest magnitude; infinite where only one side is finite."""
+    """Largest absolute difference over the reference's largest magnitude; infinite where what is not finite differs."""
     a, b = ours.astype(np.float64), reference.astype(np.float64)
-    if not np.array_equal(np.isfinite(a), np.isfinite(b)):
-        return float("inf")
     finite = np.isfinite(b)
+    if not np.array_equal(np.isfinite(a), finite) or not np.array_equal(a[~finite], b[~finite], equal_nan=True):
+        return INFINITY
     largest = np.abs(b[finite]).max(initial=0.0)
-    difference = np.abs(a - b)[finite].max(initial=0.0)
+    difference = np.abs(a[finite] - b[finite]).max(initial=0.0)
     if largest == 0:
-        return 0.0 if difference == 0 else float("inf")
+        return 0.0 if difference == 0 else INFINITY
     return float(difference / largest)
 
 
-def _cents(
-    name: str,
-    ours: np.ndarray,
-    reference: np.ndarray,
-    bar: Bar,
-    others: Mapping[str, tuple[np.ndarray, np.ndarray]],
-) -> float:
+def _cents(name: str, ours: np.ndarray, reference: np.ndarray, bar: Bar, others: Taps) -> tuple[float, int]:
+    """The largest distance in the chosen frames, and how many of those were left to the bar of `bar.same`."""
     if bar.where not in others:
         raise ParityError(f"tap {name}: its bar refers to {bar.where}, which was not recorded")
     chosen = others[bar.where][1] > bar.above
-    if bar.same:
-        chosen &= np.equal(*others[bar.same])
     if not chosen.any():
         raise ParityError(f"tap {name}: no frame has {bar.where} above {bar.above:g}; the recording is dead")
-    return float(np.abs(1200 * np.log2(ours[chosen].astype(np.float64) / reference[chosen])).max())
+    judged = chosen & np.equal(*others[bar.same]) if bar.same else chosen
+    if not judged.any():
+        return INFINITY, 0
+    distance = np.abs(1200 * np.log2(ours[judged].astype(np.float64) / reference[judged]))
+    return float(np.nan_to_num(distance, nan=INFINITY).max()), int(chosen.sum() - judged.sum())
 
 
-def _mismatches(
-    ours: np.ndarray,
-    reference: np.ndarray,
-    bar: Bar,
-    others: Mapping[str, tuple[np.ndarray, np.ndarray]],
-) -> tuple[float, tuple[int, ...]]:
+def _mismatches(ours: np.ndarray, reference: np.ndarray, bar: Bar, others: Taps) -> tuple[float, tuple[int, ...]]:
     wrong = np.flatnonzero(ours.reshape(-1) != reference.reshape(-1))
     ties: list[int] = []
     # A small recording leaves the candidates out: then no mismatch is excused.
