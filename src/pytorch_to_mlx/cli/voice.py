@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pytorch_to_mlx.errors import UsageError
+from pytorch_to_mlx.errors import AudioError, UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from pytorch_to_mlx.audio import Audio
     from pytorch_to_mlx.tasks import SpeakerEncoder
 
 FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A converted speaker encoder.")]
@@ -48,7 +51,7 @@ def embed(
         raise UsageError(f"--output {output}: write .npy or .json")
     model = _load(folder)
     audio = _read(recordings)
-    vectors = np.stack([model.embed_speaker(audio)] if speaker else [model.embed(each) for each in audio])
+    vectors = np.stack([_speaker(model, recordings, audio)] if speaker else _each(model, recordings, audio))
     names = ["speaker"] if speaker else [str(path) for path in recordings]
     if output is not None and output.suffix == ".npy":
         np.save(output, vectors)
@@ -61,7 +64,7 @@ def embed(
 
 
 def similarity(folder: FolderArgument, recordings: RecordingsArgument) -> None:
-    """Print how alike the voices of recordings are: 1 for the same, with about 0.75 and more for one speaker.
+    """Print how alike the voices of recordings are: 1 for the same voice, less for others.
 
     Example:
 
@@ -72,7 +75,7 @@ def similarity(folder: FolderArgument, recordings: RecordingsArgument) -> None:
     if len(recordings) < 2:
         raise UsageError("similarity needs at least two recordings")
     model = _load(folder)
-    vectors = [model.embed(each) for each in _read(recordings)]
+    vectors = _each(model, recordings, _read(recordings))
     rows = [
         (path.name, *(f"{model.similarity(a, b):.3f}" for b in vectors))
         for path, a in zip(recordings, vectors, strict=True)
@@ -92,7 +95,25 @@ def _load(folder: Path) -> SpeakerEncoder:
     return model
 
 
-def _read(recordings: list[Path]) -> list:
+def _read(recordings: list[Path]) -> list[Audio]:
     from pytorch_to_mlx.audio import Audio
 
     return [Audio.read(path) for path in recordings]
+
+
+def _each(model: SpeakerEncoder, recordings: list[Path], audio: list[Audio]) -> list[np.ndarray]:
+    from pytorch_to_mlx.audio import naming
+
+    vectors = []
+    for path, each in zip(recordings, audio, strict=True):
+        with naming(path):
+            vectors.append(model.embed(each))
+    return vectors
+
+
+def _speaker(model: SpeakerEncoder, recordings: list[Path], audio: list[Audio]) -> np.ndarray:
+    try:
+        return model.embed_speaker(audio)
+    except AudioError:
+        _each(model, recordings, audio)  # names the recording at fault
+        raise

@@ -88,11 +88,6 @@ class Plan:
         """Every parameter that `apply` yields, in its order."""
         return tuple(spec for step in self.steps for spec in step.outputs)
 
-    @property
-    def dropped(self) -> dict[str, str]:
-        """Every dropped source tensor and why."""
-        return {name: step.rule.action for step in self.steps if not step.outputs for name in step.sources}
-
     def apply(self, tensors: Tensors) -> Iterator[tuple[str, np.ndarray]]:
         """Yield (name, array) for each output; holds one step's tensors at a time.
 
@@ -206,6 +201,9 @@ def _make_step(
     except WeightMapError as error:
         problems.append(f"{', '.join(sources)}: {error}")
         shapes = [()] * len(targets)
+    dtypes = sorted({infos[s].dtype for s in sources})
+    if isinstance(rule, Fuse) and len(dtypes) > 1:
+        problems.append(f"{', '.join(sources)}: dtypes {', '.join(dtypes)} differ; only tensors of one dtype are fused")
     dtype = infos[sources[-1]].dtype
     outputs = tuple(TensorSpec(name, shape, dtype) for name, shape in zip(targets, shapes, strict=True))
     return Step(rule, sources, outputs, tied_to)

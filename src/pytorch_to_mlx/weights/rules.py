@@ -76,6 +76,13 @@ class Rule:
         raise NotImplementedError
 
 
+def _axis(rule: Rule, axis: int, rank: int) -> int:
+    """`axis` counted from the front. Raises `WeightMapError` if `rank` axes do not have it."""
+    if not -rank <= axis < rank:
+        raise WeightMapError(f"{rule.action}: there is no axis {axis} of {rank}")
+    return axis % rank
+
+
 @dataclass(frozen=True)
 class Rename(Rule):
     """One source tensor becomes one parameter, in another layout if declared."""
@@ -126,14 +133,15 @@ class Fuse(Rule):
             shapes = [Layout(self.layout).shape(s) for s in shapes]
         first = list(shapes[0])
         if self.how == "concat":
-            rest = [s[: self.axis] + s[self.axis + 1 :] for s in shapes]
+            axis = _axis(self, self.axis, len(first))
+            rest = [(len(s), s[:axis], s[axis + 1 :]) for s in shapes]
             if any(r != rest[0] for r in rest):
                 raise WeightMapError(f"shapes {shapes} cannot be concatenated along axis {self.axis}")
-            first[self.axis] = sum(s[self.axis] for s in shapes)
+            first[axis] = sum(s[axis] for s in shapes)
         elif any(s != shapes[0] for s in shapes):
             raise WeightMapError(f"shapes {shapes} differ")
         elif self.how == "stack":
-            first.insert(self.axis, len(shapes))
+            first.insert(_axis(self, self.axis, len(first) + 1), len(shapes))
         return [tuple(first)]
 
     def compute(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
@@ -181,7 +189,8 @@ class Split(Rule):
 
     def shapes(self, shapes: list[Shape]) -> list[Shape]:
         shape = Layout(self.layout).shape(shapes[0]) if self.layout else shapes[0]
-        return [(*shape[: self.axis], n, *shape[self.axis + 1 :]) for n in self._cuts(shape[self.axis])]
+        axis = _axis(self, self.axis, len(shape))
+        return [(*shape[:axis], n, *shape[axis + 1 :]) for n in self._cuts(shape[axis])]
 
     def compute(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         array = Layout(self.layout).apply(arrays[0]) if self.layout else arrays[0]

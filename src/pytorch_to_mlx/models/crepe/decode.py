@@ -24,9 +24,15 @@ def bin_range(fmin: float, fmax: float) -> tuple[int, int]:
     """First and one past the last bin between two frequencies in Hz.
 
     Raises:
-        UsageError: the range is empty or begins below the first bin (31.7 Hz), where upstream's slices wrap around.
+        UsageError: a frequency is not a positive number, or the range is empty or begins below the first bin
+            (31.7 Hz), where upstream's slices wrap around.
     """
-    bins = (1200 * np.log2(np.array([fmin, fmax], np.float32) / np.float32(10)) - FIRST_BIN_CENTS) / CENTS_PER_BIN
+    with np.errstate(all="ignore"):
+        octaves = np.log2(np.array([fmin, fmax]).astype(np.float32) / np.float32(10))
+    for flag, hertz, finite in zip(("--fmin", "--fmax"), (fmin, fmax), np.isfinite(octaves), strict=True):
+        if not finite:
+            raise UsageError(f"{flag} {hertz:g}: a positive frequency in Hz is needed")
+    bins = (1200 * octaves - FIRST_BIN_CENTS) / CENTS_PER_BIN
     low, high = int(np.floor(bins[0])), int(np.ceil(bins[1]))
     if low < 0:
         raise UsageError(f"--fmin {fmin:g} lies below CREPE's lowest bin at 31.7 Hz")

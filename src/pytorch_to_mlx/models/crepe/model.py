@@ -10,7 +10,7 @@ import numpy as np
 from pytorch_to_mlx.audio import Audio, resample
 from pytorch_to_mlx.audio.spectrum import frame, pad_ends
 from pytorch_to_mlx.errors import UsageError
-from pytorch_to_mlx.models.crepe.decode import decode
+from pytorch_to_mlx.models.crepe.decode import bin_range, decode
 from pytorch_to_mlx.models.crepe.network import WINDOW, Crepe
 from pytorch_to_mlx.parity import tap
 from pytorch_to_mlx.tasks import Decoder, PitchTrack
@@ -92,10 +92,12 @@ class CrepeTracker:
 
         Raises:
             UsageError: an empty range, or a hop below one sample.
+            AudioError: too short to be resampled to 16 kHz.
             MissingDependencyError: a rate other than 16 kHz needs resampy.
         """
         if hop_length < 1:
-            raise UsageError(f"a hop of {hop_length} samples is too small")
+            raise UsageError(f"--hop {hop_length}: a hop of {hop_length} samples is too small")
+        bin_range(fmin, fmax)  # a bad range should not wait for the network
         probabilities = self.probabilities(self.frames(audio, hop_length))
         return self.decode(probabilities, hop_length=hop_length, fmin=fmin, fmax=fmax, decoder=decoder, dither=dither)
 

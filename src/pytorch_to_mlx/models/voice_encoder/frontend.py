@@ -11,7 +11,7 @@ from typing import Protocol
 import mlx.core as mx
 import numpy as np
 
-from pytorch_to_mlx.audio import Audio, resample
+from pytorch_to_mlx.audio import Audio
 from pytorch_to_mlx.audio.spectrum import mel_filters, power_spectrogram
 from pytorch_to_mlx.components.voice_encoder import FRAMES, MELS
 from pytorch_to_mlx.errors import AudioError, MissingDependencyError
@@ -54,10 +54,7 @@ class ResemblyzerFrontEnd:
     min_coverage: float = 0.75
 
     def partials(self, audio: Audio) -> mx.array:
-        samples = audio.samples
-        if audio.rate != RATE:
-            samples = resample(samples, audio.rate, RATE, "soxr_hq")
-        tap("resampled", samples)
+        samples = tap("resampled", audio.resampled(RATE, "soxr_hq").samples)
         samples = tap("normalized", _raise_volume(samples))
         samples = tap("trimmed", _cut_silences(samples))
         if samples.size == 0:
@@ -102,7 +99,9 @@ def _cut_silences(samples: np.ndarray) -> np.ndarray:
     before = (VAD_SMOOTHING - 1) // 2
     padded = np.pad(voiced.astype(float), (before, VAD_SMOOTHING - 1 - before))
     smooth = np.round(np.convolve(padded, np.ones(VAD_SMOOTHING), "valid") / VAD_SMOOTHING).astype(bool)
-    keep = tap("vad", np.convolve(smooth, np.ones(2 * VAD_REACH + 1), "same") > 0)
+    # "same" would give as many items as the longer of the two, and a short recording has fewer windows than 7.
+    near = np.convolve(smooth, np.ones(2 * VAD_REACH + 1), "full")[VAD_REACH:-VAD_REACH]
+    keep = tap("vad", near > 0)
     return samples[np.repeat(keep, VAD_WINDOW)]
 
 
@@ -119,13 +118,12 @@ class ChatterboxFrontEnd:
     min_coverage: float = 0.8
 
     def partials(self, audio: Audio) -> mx.array:
-        samples = audio.samples
-        if audio.rate != RATE:
-            samples = resample(samples, audio.rate, RATE, "kaiser_fast")
-        tap("resampled", samples)
+        samples = tap("resampled", audio.resampled(RATE, "kaiser_fast").samples)
         samples = tap("trimmed", _trim_ends(samples))
         if samples.size <= WINDOW // 2:
             raise AudioError("the recording is silent or too short for a speaker embedding")
+        if not samples.any():  # upstream embeds nothing all the same
+            raise AudioError("the recording is silent")
         mel = tap("mel", _mel(samples, "reflect"))
         count, rest = divmod(max(mel.shape[0] - FRAMES + STEP, 0), STEP)
         if count == 0 or (rest + FRAMES - STEP) / FRAMES >= self.min_coverage:
