@@ -28,7 +28,7 @@ from pytorch_to_mlx.port import Reference
 from pytorch_to_mlx.report import CaseResult, Controls, ParityReport, TapResult
 from pytorch_to_mlx.weights import Layout
 
-# Read at MLX's first operation; without it, CUDA and the newest Apple GPUs keep 10 bits of mantissa in float32 products.
+# Read at MLX's first operation; without it CUDA and the newest Apple GPUs keep 10 bits of mantissa in float32 products.
 os.environ.setdefault("MLX_ENABLE_TF32", "0")
 
 Note = Callable[[str], None]
