@@ -14,6 +14,7 @@ from cli_room import Done, Room, at_once, command, make_room, succeed
 from small_ports import crepe_tensors, safetensors_file, torch_file
 
 from pytorch_to_mlx import Audio, load
+from pytorch_to_mlx.cli import doctor
 
 VERBS = ["list", "inspect", "convert", "validate", "embed", "similarity", "pitch", "doctor", "reference"]
 SUBVERBS = [("reference", verb) for verb in ("list", "install", "run", "export")]
@@ -136,6 +137,9 @@ def test_convert_a_pickle_and_replace_it(room: Room) -> None:
     checkpoint, target = torch_file(room.path / "tiny.pth", crepe_tensors()), room.path / "converted"
     printed = succeed("convert", checkpoint, "--mlx-path", target, "--dtype", "float16")
     assert printed == f"crepe tiny -> {target}: 38 tensors used, 6 dropped, 974 kB in float16\n"
+    for bits, hinted in (("6", False), ("8", True)):  # a bar is declared for 8 bits, none for 6
+        done = command("convert", checkpoint, "-o", target, "--force", "-q", "--q-bits", bits, "--q-group-size", "32")
+        assert ("next: pytorch-to-mlx validate" in done.stderr) == hinted, done.stderr
     again = succeed("convert", checkpoint, "-o", target, "--force", "-q", "--q-bits", "8", "--q-group-size", "32")
     assert "in float32" in again
     config = json.loads((target / "config.json").read_text())
@@ -191,6 +195,34 @@ def test_doctor() -> None:
     found = json.loads(succeed("doctor", "--json"))
     facts = found["facts"]
     assert {"python", "mlx", "torch", "system", "backend", "device", "BLAS", "matmul", "references"} <= facts.keys()
+    assert {"onnx", "resampy", "webrtcvad-wheels", "matplotlib"} <= facts.keys()
     assert facts["backend"] in ("CPU", "Metal", "CUDA")
     assert all(isinstance(advice, str) for advice in found["advice"])
     assert any("LD_PRELOAD" in a or "libopenblas" in a for a in found["advice"]) == (facts["BLAS"] == "reference BLAS")
+    assert not any("40 times" in advice for advice in found["advice"])
+
+
+@pytest.mark.parametrize(
+    ("library", "expected"),
+    [
+        ("/opt/conda/lib/libopenblasp-r0.3.29.so", "OpenBLAS"),
+        ("/usr/lib/x86_64-linux-gnu/openblas-pthread/libopenblas.so.0", "OpenBLAS"),
+        ("/venv/numpy.libs/libscipy_openblas64_-8fb3d286.so", "reference BLAS"),
+        ("/usr/lib/x86_64-linux-gnu/blas/libblas.so.3", "reference BLAS"),
+    ],
+)
+def test_doctor_knows_openblas_by_any_name(monkeypatch: pytest.MonkeyPatch, library: str, expected: str) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    line = f"7f0000000000-7f0000001000 r-xp 00000000 00:01 42    {library}\n7f0000001000-7f0000002000 rw-p 0 00:00 0\n"
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: line)
+    assert doctor.blas() == expected
+
+
+@pytest.mark.parametrize(("value", "shown"), [("0", "0"), (None, "default")])
+def test_doctor_shows_tf32_on_a_gpu(monkeypatch: pytest.MonkeyPatch, value: str | None, shown: str) -> None:
+    if value is None:
+        monkeypatch.delenv("MLX_ENABLE_TF32", raising=False)
+    else:
+        monkeypatch.setenv("MLX_ENABLE_TF32", value)
+    monkeypatch.setattr(doctor, "backend", lambda: "CUDA")
+    assert doctor._computing()["MLX_ENABLE_TF32"] == shown

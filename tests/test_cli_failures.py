@@ -74,6 +74,16 @@ FAILURES: dict[str, tuple[Callable[[Room], Arguments], str]] = {
         lambda r: ("convert", r.checkpoint, "--dtype", "int8"),
         "--dtype int8 is not float32, float16 or bfloat16",
     ),
+    "several, inspected": (
+        lambda r: ("inspect", r.path / "several"),
+        "choose one with --variant: tiny (crepe), full (crepe)",
+    ),
+    "another variant": (
+        lambda r: ("convert", r.path / "tiny.safetensors", "--variant", "full"),
+        "tiny.safetensors holds tiny (crepe), not full (crepe); choose another --variant",
+    ),
+    "private": (lambda r: ("convert", r.checkpoint, "--private"), "--private is for uploads; add --upload-repo"),
+    "bits alone": (lambda r: ("convert", r.checkpoint, "--q-bits", "8"), "--q-bits 8 is for quantizing; add -q"),
     "bits": (
         lambda r: ("convert", r.path / "tiny.safetensors", "-q", "--q-bits", "7"),
         "--q-bits 7 is not one of 2, 3",
@@ -196,6 +206,34 @@ def test_a_failure_is_one_line_and_status_2(room: Room, failures: dict[str, Done
     assert "unexpected" not in done.stderr
     assert not (room.path / f"made {name}").exists()
     assert not list(room.path.glob(".*converting"))
+
+
+@pytest.fixture
+def without_backend(tmp_path: Path) -> dict[str, str]:
+    """An environment where MLX is as after a plain `pip install mlx` on Linux."""
+    (tmp_path / "mlx").mkdir()
+    (tmp_path / "mlx" / "__init__.py").touch()
+    missing = "libmlx.so: cannot open shared object file: No such file or directory"
+    (tmp_path / "mlx" / "core.py").write_text(f"raise ImportError({missing!r})", encoding="utf-8")
+    (tmp_path / "mlx" / "nn.py").write_text("import mlx.core", encoding="utf-8")
+    paths = filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")])
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def test_without_a_backend(room: Room, without_backend: dict[str, str]) -> None:
+    calls: list[Arguments] = [
+        ("convert", room.checkpoint, "-o", room.path / "backend"),
+        ("embed", room.voices, room.wav(1)),
+        ("validate", room.voices),
+    ]
+    for arguments in calls:
+        done = command(*arguments, env=without_backend)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("pytorch-to-mlx: MLX has no backend here") and done.stderr.count("\n") == 1
+        assert "pip install 'mlx[cpu]'" in done.stderr and "mlx[cuda13]" in done.stderr
+    done = command("doctor", env=without_backend)
+    assert done.returncode == 0, done.stderr
+    assert "numpy" in done.stdout and "pip install 'mlx[cpu]'" in done.stdout
 
 
 def test_debug_shows_the_traceback(room: Room) -> None:

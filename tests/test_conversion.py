@@ -1,8 +1,6 @@
 """convert() and inspect(): every format gives the same folder, every failure is named and leaves nothing behind."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,11 +10,8 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 from folders import content
-from hub_client import client_environment
-from hub_server import TOKEN, HubServer
 from safetensors.numpy import load_file
 from small_ports import (
-    SEED,
     TOY_WEIGHTS,
     Tensors,
     Toy,
@@ -30,7 +25,7 @@ from small_ports import (
     voice_encoder_tensors,
 )
 
-from pytorch_to_mlx import Audio, convert, inspect, load, registry
+from pytorch_to_mlx import conversion, convert, environments, hub, inspect, load, registry
 from pytorch_to_mlx.errors import FolderError, SourceError, UsageError, WeightMapError
 from pytorch_to_mlx.port import Part, Variant
 
@@ -97,7 +92,7 @@ def test_the_two_layouts_of_the_voice_encoder_give_the_same_weights(tmp_path: Pa
 @pytest.mark.parametrize("quantize", [False, True])
 def test_twice_gives_identical_bytes(tmp_path: Path, source: str, quantize: bool) -> None:
     for name in ("one", "two"):
-        convert(source, tmp_path / name, variant="small", quantize=quantize, q_group_size=32)
+        convert(source, tmp_path / name, variant="small", quantize=quantize, q_group_size=32 if quantize else None)
     assert content(tmp_path / "one") == content(tmp_path / "two")
     assert set(content(tmp_path / "one")) == {"README.md", "config.json", "model.safetensors"}
 
@@ -236,6 +231,37 @@ def test_an_existing_folder_needs_force(tmp_path: Path, source: str) -> None:
         convert(source, tmp_path / "mine", variant="small", force=True)
 
 
+def test_what_cannot_succeed_is_told_before_the_source_is_fetched(
+    tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convert(Path(source), tmp_path / "made", variant="small")
+    before = content(tmp_path / "made")
+    monkeypatch.setattr(conversion, "match", lambda *_, **__: pytest.fail("the source was asked for"))
+    with pytest.raises(FolderError, match="--force"):
+        convert(source, tmp_path / "made")
+    with pytest.raises(SourceError, match="acme/bad name: not a Hub repository"):
+        convert(source, tmp_path / "other", upload_repo="acme/bad name")
+    assert content(tmp_path / "made") == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made", "source"]
+
+
+def test_a_failed_upload_tells_where_the_folder_is(
+    tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def refuse(folder: Path, repo_id: str, *, private: bool) -> str:
+        asked.append(private)
+        raise SourceError(f"{repo_id}: refused")
+
+    monkeypatch.setattr(hub, "upload", refuse)
+    made = tmp_path / "made"
+    with pytest.raises(SourceError, match=f"^converted to {made}, but not uploaded: acme/toy: refused$"):
+        convert(source, made, variant="small", upload_repo="acme/toy", private=True)
+    assert asked == [True]
+    load(made)
+
+
 # Choices
 
 
@@ -245,6 +271,8 @@ def test_several_variants_fit(tmp_path: Path) -> None:
         SourceError, match=r"holds several models; choose one with --variant: small \(toy\), deep \(toy\)"
     ):
         convert(deep, tmp_path / "made")
+    with pytest.raises(SourceError, match="holds several models; choose one with --variant"):
+        inspect(Path(deep))
     assert convert(deep, tmp_path / "made", variant="deep").config.config["layers"] == 3
     with pytest.raises(
         WeightMapError, match=r"blocks\.2\.weight maps to layers\.2\.weight, which the model does not have"
@@ -255,10 +283,15 @@ def test_several_variants_fit(tmp_path: Path) -> None:
 def test_one_variant_fits(tmp_path: Path, source: str) -> None:
     assert convert(source, tmp_path / "made").config.variant == "small"
     assert convert(source, tmp_path / "again", port="toy").config.model_type == "toy"
-    choices: list[dict[str, Any]] = [{"variant": "deep"}, {"port": "crepe"}]
-    for choice in choices:
-        with pytest.raises(SourceError, match="is none of the models known by name"):
+    choices: list[tuple[dict[str, Any], str]] = [
+        ({"variant": "deep"}, r"deep \(toy\)"),
+        ({"port": "crepe"}, r"tiny \(crepe\), full \(crepe\)"),
+    ]
+    for choice, asked in choices:
+        with pytest.raises(SourceError, match=rf"toy\.safetensors holds small \(toy\), not {asked}; choose another"):
             convert(source, tmp_path / "other", **choice)
+        assert "holds small (toy)" in inspect(source, **choice).problems[0]
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize(
@@ -272,6 +305,9 @@ def test_one_variant_fits(tmp_path: Path, source: str) -> None:
         ({"port": "toi"}, "no port is called 'toi'; known: voice_encoder, crepe, toy"),
         ({"include": ["lyrics"]}, "--include-lyrics: no such optional part"),
         ({"dtype": "float8"}, "--dtype float8 is not float32, float16 or bfloat16"),
+        ({"q_bits": 8}, "--q-bits 8 is for quantizing; add -q"),
+        ({"q_group_size": 32}, "--q-group-size 32 is for quantizing; add -q"),
+        ({"private": True}, "--private is for uploads; add --upload-repo"),
         ({"revision": "main"}, "--revision main is for Hub repositories"),
     ],
 )
@@ -293,12 +329,36 @@ def test_an_unknown_checkpoint_lists_what_is_known(tmp_path: Path, name: str) ->
     assert found.match is None
     assert [(tensor.name, tensor.shape) for tensor in found.tensors] == [("encoder.weight", (2, 3))]
     assert "is none of the models known" in found.problems[0]
+    assert "pytorch-to-mlx inspect" not in found.problems[0]
 
 
 def test_a_file_of_the_right_name_with_other_tensors(tmp_path: Path) -> None:
     safetensors_file(tmp_path / "source" / "toy.safetensors", {"encoder.weight": np.ones((2, 3), np.float32)})
     with pytest.raises(SourceError, match=r"toy\.safetensors is not toy small: it lacks gates\.weight \(64, 32\)"):
         convert(str(tmp_path / "source"), tmp_path / "made", variant="small")
+
+
+def test_a_folder_is_not_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be large, or hold folders that may not be entered."""
+    folder = safetensors_file(tmp_path / "source" / "toy.safetensors", TENSORS).parent
+    monkeypatch.setattr(Path, "rglob", lambda *_: pytest.fail("the folder was searched"))
+    found = inspect(str(folder), variant="small")
+    assert found.match is not None and not found.problems
+
+
+def test_inspect_a_package_of_a_reference_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environments, "search_paths", lambda: [tmp_path])
+    (tmp_path / "speechbox-1.0.dist-info").mkdir()
+    about = "Metadata-Version: 2.1\nName: speechbox\nVersion: 1.0\n"
+    (tmp_path / "speechbox-1.0.dist-info" / "METADATA").write_text(about, encoding="utf-8")
+    unknown: Tensors = {"encoder.weight": np.ones((2, 3), np.float32)}
+    safetensors_file(tmp_path / "speechbox" / "stranger.safetensors", unknown)
+    found = inspect("package:speechbox")
+    assert [tensor.name for tensor in found.tensors] == ["encoder.weight"]
+    for name in ("tiny.pth", "full.pth"):
+        safetensors_file(tmp_path / "speechbox" / "assets" / name, unknown)
+    with pytest.raises(SourceError, match=r"choose one with --variant: tiny \(crepe\), full \(crepe\)"):
+        inspect("package:speechbox")
 
 
 def test_inspect_tells_what_becomes_of_each_tensor(source: str) -> None:
@@ -309,60 +369,3 @@ def test_inspect_tells_what_becomes_of_each_tensor(source: str) -> None:
     assert actions["stem.weight"] == "fold weight norm, OIK->OKI"
     assert actions["right.weight"] == "split axis 0 in 2"
     assert actions[""] == "drop: counts training steps"
-
-
-# The Hub, through the command line: huggingface_hub reads its environment at import
-
-
-def command_line(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytorch_to_mlx", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-
-
-def test_from_the_hub_and_back(hub_server: HubServer, tmp_path: Path) -> None:
-    """Only what the port names is fetched; the commit is recorded; what is uploaded loads."""
-    tensors = voice_encoder_tensors()
-    file = safetensors_file(tmp_path / "ve.safetensors", tensors).read_bytes()
-    others = {"t3_cfg.safetensors": bytes(10**6), "conds.pt": bytes(10**6), "README.md": b"# Chatterbox"}
-    old = hub_server.commit("acme/chatterbox", {**others, "ve.safetensors": file}, ref="v1")
-    hub_server.commit("acme/chatterbox", {**others, "ve.safetensors": b"something else"})
-    environment = client_environment(hub_server.url, tmp_path / "home", HF_TOKEN=TOKEN)
-    arguments = ("convert", "acme/chatterbox", "--revision", "v1")
-
-    done = command_line(environment, *arguments, "-o", str(tmp_path / "made"), "--upload-repo", "acme/ve-mlx")
-    assert done.returncode == 0, done.stderr
-    assert f"uploaded to {hub_server.url}/acme/ve-mlx" in done.stdout
-    assert hub_server.downloaded("acme/chatterbox") == ["ve.safetensors"]
-    source = json.loads((tmp_path / "made" / "config.json").read_text())["source"]
-    assert source == {
-        "kind": "hub",
-        "location": "acme/chatterbox",
-        "revision": old,
-        "files": [{"name": "ve.safetensors", "bytes": len(file)}],
-    }
-
-    uploaded = hub_server.repositories["acme/ve-mlx"]
-    files = uploaded.commits[uploaded.refs["main"]]
-    assert {name: data for name, data in files.items() if name != ".gitattributes"} == content(tmp_path / "made")
-    (tmp_path / "fetched").mkdir()
-    for name, data in files.items():
-        (tmp_path / "fetched" / name).write_bytes(data)
-    embedding = load(tmp_path / "fetched").embed(Audio(SEED.speechlike(1, 2.0, 16000), 16000))
-    assert np.linalg.norm(embedding) == pytest.approx(1, abs=1e-5)
-
-    hub_server.log.clear()
-    done = command_line(environment, *arguments, "-o", str(tmp_path / "again"), "--offline")
-    assert done.returncode == 0, done.stderr
-    assert content(tmp_path / "again") == content(tmp_path / "made")
-    assert hub_server.log == []
-
-
-def test_a_repository_without_a_known_model(hub_server: HubServer, tmp_path: Path) -> None:
-    hub_server.commit("acme/stranger", {"unknown.safetensors": bytes(10**6)})
-    environment = client_environment(hub_server.url, tmp_path / "home")
-    done = command_line(environment, "convert", "acme/stranger", "-o", str(tmp_path / "made"))
-    assert done.returncode == 2
-    assert done.stderr.startswith("pytorch-to-mlx: acme/stranger is none of the models known by name: voice_encoder")
-    assert done.stderr.count("\n") == 1
-    assert hub_server.downloaded("acme/stranger") == []
-    assert not (tmp_path / "made").exists()

@@ -14,7 +14,8 @@ import pytest
 from small_ports import safetensors_file, toy_port
 
 from pytorch_to_mlx import convert, load, registry
-from pytorch_to_mlx.errors import SourceError, UsageError, WeightMapError
+from pytorch_to_mlx.checkpoint import formats
+from pytorch_to_mlx.errors import CheckpointError, SourceError, UsageError, WeightMapError
 from pytorch_to_mlx.port import Part, Variant
 from pytorch_to_mlx.quantization import QuantizationPolicy
 from pytorch_to_mlx.weights import Rename, WeightMap
@@ -86,6 +87,15 @@ def test_a_part_that_is_asked_for_must_be_there(source: Path, tmp_path: Path) ->
     with pytest.raises(SourceError):
         converted(source, tmp_path / "out", include=["default-voice"])
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_may_not_be_read(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(formats, "map_file", refuse)
+    with pytest.raises(CheckpointError, match=r"trunk\.safetensors: cannot be read \(Permission denied\)"):
+        converted(source, tmp_path / "out")
 
 
 def test_an_unknown_part_is_refused(source: Path, tmp_path: Path) -> None:

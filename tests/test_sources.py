@@ -55,6 +55,19 @@ def test_odd_sources() -> None:
         hub.resolve("/dev/null")
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS refuses such names itself")
+@pytest.mark.parametrize("folder", [True, False])
+def test_a_name_that_is_not_utf8(tmp_path: Path, folder: bool) -> None:
+    path = tmp_path / "caf\udce9.pt"
+    if folder:
+        path.mkdir()
+    else:
+        path.write_bytes(b"weights")
+    with pytest.raises(SourceError, match=r"caf\\udce9\.pt: its name is not UTF-8") as caught:
+        hub.resolve(str(path))
+    str(caught.value).encode()
+
+
 def test_a_revision_needs_a_repository(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--revision main is for Hub repositories"):
         hub.resolve(str(tmp_path), revision="main")

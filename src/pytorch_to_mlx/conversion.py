@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from fnmatch import filter as matching_names
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from pytorch_to_mlx import hub
+from pytorch_to_mlx import environments, hub
 from pytorch_to_mlx.checkpoint import Checkpoint, TensorInfo, open_checkpoint
-from pytorch_to_mlx.errors import SourceError, UsageError, WeightMapError
+from pytorch_to_mlx.errors import PytorchToMlxError, UnrecognisedSourceError, UsageError, WeightMapError
 from pytorch_to_mlx.folder import Converter, FolderConfig, FolderWriter, SourceFile, SourceRecord, render_card
 from pytorch_to_mlx.matching import Match, match
 from pytorch_to_mlx.port import floating_parameters, parameter_shapes
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 DType = Literal["float32", "float16", "bfloat16"]
 Progress = Callable[[str, int, int], None]
 """Called with a tensor's name, the bytes written so far and the bytes in all."""
+
+# Of an unknown repository, `inspect` fetches the first kind of these that it holds.
+WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.onnx")
 
 
 @dataclass(frozen=True)
@@ -65,20 +69,21 @@ class Inspection:
 
 
 def convert(
-    source: str,
+    source: str | Path,
     output: str | Path,
     *,
     variant: str | None = None,
     port: str | None = None,
     dtype: DType | None = None,
     quantize: bool = False,
-    q_bits: int = 4,
-    q_group_size: int = 64,
+    q_bits: int | None = None,
+    q_group_size: int | None = None,
     revision: str | None = None,
     include: Collection[str] = (),
     offline: bool = False,
     force: bool = False,
     upload_repo: str | None = None,
+    private: bool = False,
     progress: Progress | None = None,
 ) -> Conversion:
     """Convert a PyTorch checkpoint to an MLX model folder.
@@ -88,26 +93,38 @@ def convert(
         output: the folder to write; replaced whole or not at all.
         variant, port: which model, where the source holds or fits several.
         dtype: of floating-point weights; the checkpoint's own if None.
-        quantize: quantize what the port's policy allows, to `q_bits` in groups of `q_group_size`.
+        quantize: quantize what the port's policy allows, to `q_bits` (4) in groups of `q_group_size` (64).
         revision: branch, tag or commit of a Hub repository.
         include: optional parts to convert too.
         offline: take Hub repositories from the cache only.
         force: replace an existing model folder.
         upload_repo: Hub repository to upload the folder to.
+        private: keep that repository private.
         progress: called as tensors are written.
 
     Raises:
-        PytorchToMlxError: every failure is one of its subclasses, and leaves `output` as it was.
+        PytorchToMlxError: every failure is one of its subclasses, and leaves `output` as it was. Only a failed upload
+            leaves the new folder there, and says so.
     """
     if dtype not in (None, "float32", "float16", "bfloat16"):
         raise UsageError(f"--dtype {dtype} is not float32, float16 or bfloat16")
-    found = match(source, port=port, variant=variant, revision=revision, include=include, offline=offline)
+    for flag, value in (("--q-bits", q_bits), ("--q-group-size", q_group_size)):
+        if value is not None and not quantize:
+            raise UsageError(f"{flag} {value} is for quantizing; add -q, or leave it out")
+    if upload_repo:
+        hub.check_repo_id(upload_repo)
+    elif private:
+        raise UsageError("--private is for uploads; add --upload-repo OWNER/NAME, or leave it out")
     folder = Path(output)
-    with ExitStack() as stack:
+    # The writer comes first: a folder that may not be written is told before anything is fetched.
+    with FolderWriter(folder, force=force) as writer, ExitStack() as stack:
+        with _hinted():
+            found = match(str(source), port=port, variant=variant, revision=revision, include=include, offline=offline)
         parts = {prefix: stack.enter_context(open_checkpoint(path)) for prefix, path in found.files.items()}
         network = found.port.build(found.config)
         plans = _plans(found, parts, network)
-        quantization = found.port.quantization.decide(network, q_bits, q_group_size) if quantize else None
+        bits, group_size = 4 if q_bits is None else q_bits, 64 if q_group_size is None else q_group_size
+        quantization = found.port.quantization.decide(network, bits, group_size) if quantize else None
         steps = [
             (plan, parts[prefix], [_written(spec, dtype, quantization) for spec in plan.outputs])
             for prefix, plan in plans.items()
@@ -115,24 +132,23 @@ def convert(
         specs = [spec for _, _, groups in steps for group in groups for spec in group]
         config = _folder_config(found, parts, specs, quantization)
         accounting = [row for plan in plans.values() for row in plan.table()]
-        with FolderWriter(folder, force=force) as writer:
-            writer.write_tensors(specs, _watched(_arrays(steps, quantization), specs, progress))
-            writer.write_bytes("config.json", config.to_bytes())
-            card = render_card(
-                config,
-                summary=found.port.summary,
-                licence=found.variant.licence,
-                accounting=accounting,
-                policy=found.port.quantization,
-                base_model=found.variant.base_model,
-            )
-            writer.write_bytes("README.md", card.encode())
-    url = hub.upload(folder, upload_repo) if upload_repo else None
+        writer.write_tensors(specs, _watched(_arrays(steps, quantization), specs, progress))
+        writer.write_bytes("config.json", config.to_bytes())
+        card = render_card(
+            config,
+            summary=found.port.summary,
+            licence=found.variant.licence,
+            accounting=accounting,
+            policy=found.port.quantization,
+            base_model=found.variant.base_model,
+        )
+        writer.write_bytes("README.md", card.encode())
+    url = _uploaded(folder, upload_repo, private) if upload_repo else None
     return Conversion(folder, config, accounting, sum(spec.nbytes for spec in specs), url)
 
 
 def inspect(
-    source: str,
+    source: str | Path,
     *,
     variant: str | None = None,
     port: str | None = None,
@@ -144,12 +160,11 @@ def inspect(
     Raises:
         PytorchToMlxError: the source cannot be found or read. A source that no port knows is no error.
     """
+    source = str(source)
     try:
         found = match(source, variant=variant, port=port, revision=revision, offline=offline)
-    except SourceError as error:
-        if hub.is_repository(source):
-            raise
-        with open_checkpoint(hub.resolve(source).path) as checkpoint:
+    except UnrecognisedSourceError as error:
+        with open_checkpoint(_unknown(source, revision, offline)) as checkpoint:
             return Inspection([checkpoint.info(name) for name in checkpoint], None, [], (str(error),))
     with ExitStack() as stack:
         parts = {prefix: stack.enter_context(open_checkpoint(path)) for prefix, path in found.files.items()}
@@ -159,6 +174,31 @@ def inspect(
         except WeightMapError as error:
             return Inspection(tensors, found, [], error.problems)
         return Inspection(tensors, found, [row for plan in plans.values() for row in plan.table()])
+
+
+@contextmanager
+def _hinted() -> Iterator[None]:
+    try:
+        yield
+    except UnrecognisedSourceError as error:
+        raise type(error)(f"{error}; pytorch-to-mlx inspect shows what is in it") from error
+
+
+def _uploaded(folder: Path, repo_id: str, private: bool) -> str:
+    try:
+        return hub.upload(folder, repo_id, private=private)
+    except PytorchToMlxError as error:
+        raise type(error)(f"converted to {folder}, but not uploaded: {error}") from error
+
+
+def _unknown(source: str, revision: str | None, offline: bool) -> Path:
+    """A source that no port knows, brought to local files."""
+    if not hub.is_repository(source):
+        return hub.resolve(source, revision=revision, search_paths=environments.search_paths()).path
+    listed = hub.hub_files(source, revision, offline=offline)
+    kinds = [kind for kind in WEIGHTS if matching_names(listed, kind)][:1] or WEIGHTS
+    patterns = [pattern for kind in kinds for pattern in (kind, f"{kind}.index.json")]
+    return hub.resolve(source, revision=revision, patterns=patterns, offline=offline).path
 
 
 def _plans(found: Match, parts: Mapping[str, Checkpoint], network: nn.Module) -> dict[str, Plan]:

@@ -35,6 +35,10 @@ class SourceError(PytorchToMlxError):
     """A source (folder, file, package or Hub repository) cannot be found, reached or recognised."""
 
 
+class UnrecognisedSourceError(SourceError):
+    """A source was found, but it holds no model that is known, or another than the one asked for."""
+
+
 class CheckpointError(PytorchToMlxError):
     """A checkpoint file is damaged, incomplete or of an unsupported format."""
 

@@ -84,7 +84,7 @@ def hub_files(repo_id: str, revision: str | None = None, *, offline: bool = Fals
     """The names of a Hub repository's files; offline, of those in the local cache. Raises SourceError."""
     from huggingface_hub import HfApi, constants, snapshot_download
 
-    _check_repo_id(repo_id)
+    check_repo_id(repo_id)
     with _one_line_errors(repo_id, revision):
         if not (offline or constants.HF_HUB_OFFLINE):
             # list_repo_files would retry for 23 s where there is no network.
@@ -108,7 +108,7 @@ def upload(folder: Path, repo_id: str, *, private: bool = False) -> str:
     for file in folder.rglob("*"):
         if file.is_symlink() and not _stays_inside(file, folder):
             raise UnsafeFileError(f"{file}: links out of its model folder or to nothing; put the file there")
-    _check_repo_id(repo_id)
+    check_repo_id(repo_id)
     api = HfApi()
     with _one_line_errors(repo_id, None):
         # None rather than False leaves an organisation's own default in force.
@@ -129,10 +129,15 @@ def _existing_path(source: str) -> Source | None:
         raise SourceError(f"{source}: permission denied; make it readable") from error
     except (OSError, ValueError, RuntimeError):  # absent, a name no file can have, or the ~home of nobody
         return None
+    location = path.resolve().name if path.is_dir() else path.name
+    try:
+        f"{source}{location}".encode()
+    except UnicodeEncodeError as error:
+        raise SourceError(f"{source}: its name is not UTF-8, so it cannot be recorded; rename it") from error
     if path.is_dir():
-        return Source("folder", path.resolve().name, None, path)
+        return Source("folder", location, None, path)
     if path.is_file():
-        return Source("file", path.name, None, path)
+        return Source("file", location, None, path)
     raise SourceError(f"{source}: neither a file nor a folder")
 
 
@@ -232,7 +237,8 @@ def _some(files: list[str]) -> str:
     return (", ".join(files[:5]) or "nothing") + more
 
 
-def _check_repo_id(repo_id: str) -> None:
+def check_repo_id(repo_id: str) -> None:
+    """Raise SourceError if this cannot be the name of a repository."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from pytorch_to_mlx import environments, hub, registry
 from pytorch_to_mlx.checkpoint import Checkpoint, open_checkpoint
-from pytorch_to_mlx.errors import SourceError, UsageError
+from pytorch_to_mlx.errors import SourceError, UnrecognisedSourceError, UsageError
 from pytorch_to_mlx.port import Part, Port, Variant
 
 
@@ -53,7 +54,8 @@ def match(
         offline: take Hub repositories from the cache only.
 
     Raises:
-        SourceError: not found, not recognised, or several variants fit.
+        UnrecognisedSourceError: no model that is known, or not the one asked for.
+        SourceError: not found, or several variants fit.
         UsageError: no such port, variant or optional part.
     """
     candidates = _candidates(port, variant)
@@ -61,9 +63,8 @@ def match(
     _check_include(include, candidates)
     if hub.is_repository(source):
         listed = hub.hub_files(source, revision, offline=offline)
-        fitting = [c for c in candidates if _chosen(c[1], listed, include) is not None]
-        one = _only(source, fitting, candidates)
-        files = _chosen(one[1], listed, include) or {}
+        one = _only(source, candidates, lambda v: _chosen(v, listed.__contains__, include) is not None)
+        files = _chosen(one[1], listed.__contains__, include) or {}
         resolved = hub.resolve(source, revision=revision, patterns=_patterns(files.values()), offline=offline)
         found = {prefix: resolved.path / name for prefix, name in files.items()}
         return _checked(Match(resolved, *one, found))
@@ -71,12 +72,14 @@ def match(
     if resolved.path.is_file():
         with open_checkpoint(resolved.path) as checkpoint:
             # One file is a whole model only where no other part has to come from elsewhere.
-            fitting = [c for c in candidates if len(c[1].parts) == 1 and _fits(c[1].parts[0], checkpoint)]
-        one = _only(source, fitting, candidates)
+            one = _only(source, candidates, lambda v: len(v.parts) == 1 and _fits(v.parts[0], checkpoint))
         return Match(resolved, *one, {one[1].parts[0].prefix: resolved.path})
-    present = {file.relative_to(resolved.path).as_posix() for file in resolved.path.rglob("*") if file.is_file()}
-    fitting = [c for c in candidates if _chosen(c[1], present, include) is not None]
-    one = _only(source, fitting, candidates)
+
+    def present(name: str) -> bool:
+        # Path.is_file raises where a folder may not be entered.
+        return os.path.isfile(resolved.path / name)  # noqa: PTH113
+
+    one = _only(source, candidates, lambda v: _chosen(v, present, include) is not None)
     files = _chosen(one[1], present, include) or {}
     return _checked(Match(resolved, *one, {prefix: resolved.path / name for prefix, name in files.items()}))
 
@@ -97,13 +100,13 @@ def _check_include(include: AbstractSet[str], candidates: Sequence[tuple[Port, V
         raise UsageError(f"--include-{name.replace('_', '-')}: no such optional part; known: {known}")
 
 
-def _chosen(variant: Variant, present: Collection[str], include: Collection[str]) -> dict[str, str] | None:
+def _chosen(variant: Variant, present: Callable[[str], bool], include: Collection[str]) -> dict[str, str] | None:
     """Each wanted part's file among those present; None if one is missing."""
     files: dict[str, str] = {}
     for part in variant.parts:
         if part.optional and part.optional not in include:
             continue
-        name = next((f for f in part.files if f in present), None)
+        name = next((f for f in part.files if present(f)), None)
         if name is None:
             return None
         files[part.prefix] = name
@@ -122,18 +125,26 @@ def _patterns(files: Collection[str]) -> list[str]:
 
 
 def _only(
-    source: str, fitting: Sequence[tuple[Port, Variant]], candidates: Sequence[tuple[Port, Variant]]
+    source: str, candidates: Sequence[tuple[Port, Variant]], fits: Callable[[Variant], bool]
 ) -> tuple[Port, Variant]:
+    """The one candidate that fits."""
+    fitting = [each for each in candidates if fits(each[1])]
     if len(fitting) == 1:
         return fitting[0]
-    if not fitting:
-        ports = {port.name: port for port, _ in candidates}
-        known = ", ".join(f"{name} ({', '.join(port.variants)})" for name, port in ports.items())
-        raise SourceError(
-            f"{source} is none of the models known by name: {known}; pytorch-to-mlx inspect shows what is in it"
+    if fitting:
+        raise SourceError(f"{source} holds several models; choose one with --variant: {_listed(fitting)}")
+    others = [each for each in _candidates(None, None) if fits(each[1])]
+    if others:
+        raise UnrecognisedSourceError(
+            f"{source} holds {_listed(others)}, not {_listed(candidates)}; choose another --variant, --model or source"
         )
-    choices = ", ".join(f"{variant.name} ({port.name})" for port, variant in fitting)
-    raise SourceError(f"{source} holds several models; choose one with --variant: {choices}")
+    ports = {port.name: port for port, _ in candidates}
+    known = ", ".join(f"{name} ({', '.join(port.variants)})" for name, port in ports.items())
+    raise UnrecognisedSourceError(f"{source} is none of the models known by name: {known}")
+
+
+def _listed(candidates: Sequence[tuple[Port, Variant]]) -> str:
+    return ", ".join(f"{variant.name} ({port.name})" for port, variant in candidates)
 
 
 def _fits(part: Part, checkpoint: Checkpoint) -> bool:
@@ -146,5 +157,7 @@ def _checked(found: Match) -> Match:
         with open_checkpoint(path) as checkpoint:
             if not _fits(part, checkpoint):
                 wanted = ", ".join(f"{name} {shape}" for name, shape in part.signature.items())
-                raise SourceError(f"{path.name} is not {found.port.name} {found.variant.name}: it lacks {wanted}")
+                raise UnrecognisedSourceError(
+                    f"{path.name} is not {found.port.name} {found.variant.name}: it lacks {wanted}"
+                )
     return found

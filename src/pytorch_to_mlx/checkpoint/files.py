@@ -21,6 +21,8 @@ def naming(path: Path) -> Iterator[None]:
         raise type(error)(f"{path}: {error}") from error
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error}); mend that and try again") from error
     except BaseException as error:  # a panic of the Rust safetensors library is not an Exception
         reason = (str(error).strip().splitlines() or ["no details"])[0][:300]
         raise CheckpointError(

@@ -9,6 +9,7 @@ import typer
 
 from pytorch_to_mlx.cli import convert, doctor, inspect, pitch, reference, validate, voice
 from pytorch_to_mlx.cli import list as list_verb
+from pytorch_to_mlx.cli.output import NO_BACKEND, lacks_mlx
 from pytorch_to_mlx.errors import PytorchToMlxError
 
 EPILOG = """Examples:
@@ -64,6 +65,8 @@ def main() -> None:
             raise
         if isinstance(error, PytorchToMlxError):
             _fail(str(error))
+        if lacks_mlx(error):
+            _fail(NO_BACKEND)
         if isinstance(error, OSError) and error.filename:
             _fail(f"{error.filename}: {error.strerror}")
         if type(error).__name__ == "NoArgsIsHelpError":  # its message is the whole help

@@ -27,8 +27,10 @@ def command(
     quantize: Annotated[
         bool, typer.Option("--quantize", "-q", help="Quantize the layers that the model's policy allows.")
     ] = False,
-    q_bits: Annotated[int, typer.Option(help="Bits per weight when quantizing.")] = 4,
-    q_group_size: Annotated[int, typer.Option(help="Weights that share a scale when quantizing.")] = 64,
+    q_bits: Annotated[int | None, typer.Option(help="Bits per weight with -q; 4 if not given.")] = None,
+    q_group_size: Annotated[
+        int | None, typer.Option(help="Weights that share a scale with -q; 64 if not given.")
+    ] = None,
     include: Annotated[
         list[str] | None,
         typer.Option("--include", metavar="PART", help="Convert this optional part too (also --include-PART)."),
@@ -38,6 +40,7 @@ def command(
     upload_repo: Annotated[
         str | None, typer.Option(metavar="OWNER/NAME", help="Upload the folder to this Hub repository.")
     ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Keep the --upload-repo private.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing model folder.")] = False,
 ) -> None:
     """Convert a PyTorch checkpoint. The folder appears whole or not at all.
@@ -50,8 +53,10 @@ def command(
 
       pytorch-to-mlx convert ResembleAI/chatterbox --model voice_encoder -o ve-mlx
     """
+    from pytorch_to_mlx import registry
     from pytorch_to_mlx.cli.output import bytes_progress, note, size_text
     from pytorch_to_mlx.conversion import convert
+    from pytorch_to_mlx.validation import precision
 
     with bytes_progress("writing") as progress:
         made = convert(
@@ -68,6 +73,7 @@ def command(
             offline=offline,
             force=force,
             upload_repo=upload_repo,
+            private=private,
             progress=progress,
         )
     dropped = {row.source for row in made.accounting if not row.target}
@@ -78,4 +84,5 @@ def command(
     )
     if made.url:
         print(f"uploaded to {made.url}")
-    note(f"next: pytorch-to-mlx validate {made.folder}")
+    if precision(made.config) in registry.get(made.config.model_type).reference.bars:
+        note(f"next: pytorch-to-mlx validate {made.folder}")

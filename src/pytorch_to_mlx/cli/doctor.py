@@ -7,6 +7,10 @@ from typing import Annotated
 import typer
 
 OPENBLAS = "openblas-pthread/libopenblas.so.0"
+PACKAGES = (
+    *("pytorch-to-mlx", "mlx", "numpy", "safetensors", "huggingface-hub"),
+    *("torch", "onnx", "resampy", "webrtcvad-wheels", "matplotlib"),
+)
 
 
 def command(
@@ -38,7 +42,7 @@ def _versions() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     facts = {"python": platform.python_version()}
-    for package in ("pytorch-to-mlx", "mlx", "numpy", "safetensors", "huggingface-hub", "torch", "onnx"):
+    for package in PACKAGES:
         try:
             facts[package] = version(package)
         except PackageNotFoundError:
@@ -50,22 +54,39 @@ def _machine() -> dict[str, str]:
     import os
     import platform
 
-    import mlx.core as mx
-
     from pytorch_to_mlx import environments
-    from pytorch_to_mlx.cli.output import size_text
+    from pytorch_to_mlx.cli.output import lacks_mlx, size_text
 
-    info = mx.device_info()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     installed = [e.name for e in environments.list_environments() if e.installed]
+    try:
+        computing = _computing()
+    except ImportError as error:
+        if not lacks_mlx(error):
+            raise
+        computing = {"backend": "none"}
     return {
         "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {size_text(memory)} memory",
+        **computing,
+        "references": ", ".join(installed) or "none installed yet",
+    }
+
+
+def _computing() -> dict[str, str]:
+    import os
+
+    import mlx.core as mx
+
+    info = mx.device_info()
+    facts = {
         "backend": backend(),
         "device": str(info.get("device_name", info.get("architecture", "unknown"))),
         "BLAS": blas(),
         "matmul": f"{matmul_rate():.3g} GFLOP/s in float32",
-        "references": ", ".join(installed) or "none installed yet",
     }
+    if facts["backend"] != "CPU":
+        facts["MLX_ENABLE_TF32"] = os.environ.get("MLX_ENABLE_TF32", "default")
+    return facts
 
 
 def backend() -> str:
@@ -84,8 +105,12 @@ def blas() -> str:
 
     if sys.platform == "darwin":
         return "Accelerate"
-    mapped = Path("/proc/self/maps").read_text()
-    return "OpenBLAS, preloaded" if "libopenblas" in mapped and "openblas-pthread" in mapped else "reference BLAS"
+    # The last of six columns is the path, which may hold blanks.
+    lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
+    mapped = {Path(columns[5]) for line in lines if len(columns := line.split(maxsplit=5)) == 6}
+    # numpy's own lies in numpy.libs, and serves numpy alone.
+    found = any("openblas" in path.name.lower() and not path.parent.name.endswith(".libs") for path in mapped)
+    return "OpenBLAS" if found else "reference BLAS"
 
 
 def matmul_rate() -> float:
@@ -107,8 +132,12 @@ def matmul_rate() -> float:
 def _advice(facts: dict[str, str]) -> list[str]:
     from pathlib import Path
 
+    from pytorch_to_mlx.cli.output import NO_BACKEND
+
     advice = []
-    if facts["BLAS"] == "reference BLAS" and facts["backend"] == "CPU":
+    if facts["backend"] == "none":
+        advice.append(NO_BACKEND)
+    if facts.get("BLAS") == "reference BLAS" and facts["backend"] == "CPU":
         found = sorted(Path("/usr/lib").glob(f"*/{OPENBLAS}"))
         mend = (
             f"export LD_PRELOAD={found[0]}"
@@ -116,7 +145,8 @@ def _advice(facts: dict[str, str]) -> list[str]:
             else "sudo apt-get install libopenblas0-pthread, then run doctor again"
         )
         advice.append(
-            f"slow: MLX multiplies matrices with a reference BLAS, up to 40 times slower than OpenBLAS. Mend: {mend}"
+            "slow: MLX multiplies matrices with a reference BLAS, much slower than OpenBLAS (docs/architecture.md)."
+            f" Mend: {mend}"
         )
     if facts["torch"] == "not installed":
         advice.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,16 @@ from pytorch_to_mlx.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from pytorch_to_mlx.conversion import Progress
+
+
+NO_BACKEND = (
+    "MLX has no backend here; install one: pip install 'mlx[cpu]', or 'mlx[cuda13]' for an NVIDIA GPU (macOS: mlx)"
+)
+
+
+def lacks_mlx(error: Exception) -> bool:
+    """Whether MLX, or the library of its backend, could not be loaded."""
+    return isinstance(error, ImportError) and bool(re.search(r"\b(lib)?mlx\b", f"{error.name} {error}"))
 
 
 def table(rows: Sequence[Sequence[str]], head: Sequence[str] = ()) -> str:

@@ -58,7 +58,7 @@ def command(
     if output is None:
         sys.stdout.write(text)
     else:
-        output.write_text(text)
+        output.write_text(text, encoding="utf-8")
     if plot is not None:
         from pytorch_to_mlx.presentation.plots import pitch_plot
 

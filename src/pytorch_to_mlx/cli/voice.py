@@ -60,7 +60,7 @@ def embed(
     if output is None:
         print(text)
     else:
-        output.write_text(text)
+        output.write_text(text, encoding="utf-8")
 
 
 def similarity(folder: FolderArgument, recordings: RecordingsArgument) -> None:
