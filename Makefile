@@ -1,45 +1,55 @@
 # make demo: convert two trained models, prove them, run them on speech. make test: the fast tests.
 # Each sets up .venv by itself. PYTHON chooses the interpreter, BACKEND=cuda MLX's CUDA backend on Linux.
 
-PYTHON ?= python3
-BACKEND ?= cpu
+NEEDED := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 python3; do \
+	$$python -c '$(NEEDED)' 2>/dev/null && echo $$python && break; done)
+NO_PYTHON := this needs Python 3.11 or newer with venv (Debian, Ubuntu: install python3-venv); name one with PYTHON=...
+VENV = "$(PYTHON)" -c '$(NEEDED)' 2>/dev/null || { echo '$(NO_PYTHON)' >&2; exit 1; }; "$(PYTHON)" -m venv
+# What .venv has already, else cpu.
+BACKEND ?= $(firstword $(patsubst .venv/installed-%,%,$(wildcard .venv/installed-*)) cpu)
+INSTALLED := .venv/installed-$(BACKEND)
 BIN := .venv/bin
-# MLX's Linux wheel carries a reference BLAS, about 40 times slower (docs/architecture.md, Speed).
+# MLX's Linux wheel carries a reference BLAS, which is much slower (docs/architecture.md, Speed).
 OPENBLAS := $(firstword $(wildcard /usr/lib/*/openblas-pthread/libopenblas.so.0))
 PRELOAD := $(if $(OPENBLAS),LD_PRELOAD=$(OPENBLAS))
-RUN := $(PRELOAD) $(BIN)
+# On CUDA and the newest Apple GPUs, MLX else rounds float32 products like TF32, which cannot hold a limit of 1e-5.
+EXACT := MLX_ENABLE_TF32=0
+RUN := $(EXACT) $(PRELOAD) $(BIN)
 FUZZ ?= 100000
 
 .PHONY: demo test parity lint types check fuzz goldens benchmark test-lowest clean
 
-demo: .venv/installed
+demo: $(INSTALLED)
 	$(RUN)/python examples/demo.py
 
-test: .venv/installed
+test: $(INSTALLED)
 	$(RUN)/python -m pytest
 
-parity: .venv/installed
+parity: $(INSTALLED)
 	$(RUN)/python -m pytest -m parity
 
-lint: .venv/installed
+lint: $(INSTALLED)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
 
-types: .venv/installed
+types: $(INSTALLED)
 	$(BIN)/pyright
 
 check: lint types test parity
 
-fuzz: .venv/installed
+fuzz: $(INSTALLED)
 	$(RUN)/python tests/fuzz.py --cases $(FUZZ)
 
-goldens: .venv/installed
+goldens: $(INSTALLED)
 	$(RUN)/python tests/record_goldens.py
 
-benchmark: .venv/installed
+benchmark: $(INSTALLED)
 	$(RUN)/python benchmarks/conversion.py
 
-.venv/installed: pyproject.toml
-	$(PYTHON) -m venv .venv
+$(INSTALLED): pyproject.toml
+	@# MLX's backends share files, so that one cannot be installed over another.
+	$(if $(filter-out $@,$(wildcard .venv/installed-*)),rm -rf .venv)
+	@$(VENV) .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable ".[dev,$(BACKEND)]"
 	$(BIN)/python -m pytorch_to_mlx.environments torch
@@ -47,11 +57,11 @@ benchmark: .venv/installed
 
 # The fast tests with every dependency at its lower bound (torch at the version that the references pin).
 test-lowest:
-	$(PYTHON) -m venv .venv-lowest
+	@$(VENV) .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet uv
 	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct --editable ".[dev,$(BACKEND)]"
 	.venv-lowest/bin/python -m pytorch_to_mlx.environments torch
-	$(PRELOAD) .venv-lowest/bin/python -m pytest
+	$(EXACT) $(PRELOAD) .venv-lowest/bin/python -m pytest
 
 clean:
 	rm -rf .venv .venv-lowest demo-output

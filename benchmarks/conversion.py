@@ -128,8 +128,7 @@ def surroundings(shape: LlamaShape) -> str:
     return (
         f"{shape.bytes / 1e9:.2f} GB of bfloat16 in {len(shape.tensors())} tensors, the largest of "
         f"{shape.largest_bytes / 1e6:.0f} MB; {platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
-        f"{memory:.0f} GB of memory; Python {platform.python_version()}, MLX {version('mlx')}; "
-        f"load average when it began {os.getloadavg()[0]:.1f}."
+        f"{memory:.0f} GB of memory; Python {platform.python_version()}, MLX {version('mlx')}"
     )
 
 
@@ -148,10 +147,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"{options.work} has not the {needed:.0f} GB that are needed: try --work or a smaller --size-gb")
     shape = LlamaShape.of(options.size_gb * 1e9)
     mlx_lm = None if options.without_mlx_lm else environments.install(environments.get("mlx-lm"))
-    about = surroundings(shape)
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(dir=options.work, prefix="conversion-") as work:
         found = list(sections(Path(work), shape, options.rounds, mlx_lm))
-    report = "\n\n".join([f"{about} Medians of {options.rounds} rounds.", *(section.markdown() for section in found)])
+    about = f"{surroundings(shape)}; load average {load:.1f} before and {os.getloadavg()[0]:.1f} after"
+    report = "\n\n".join([f"{about}. Medians of {options.rounds} rounds.", *(section.markdown() for section in found)])
     print(report)
     output = HERE / "output/conversion.json"
     output.parent.mkdir(exist_ok=True)

@@ -14,7 +14,7 @@ REFERENCES = sorted(environments.SCRIPTS.glob("*.py"))
 def imported(path: Path) -> set[str]:
     """Every module that a file imports."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -25,7 +25,7 @@ def imported(path: Path) -> set[str]:
 @pytest.mark.parametrize("path", REFERENCES, ids=lambda p: p.stem)
 def test_references_import_nothing_of_ours_and_define_no_network(path: Path) -> None:
     assert not any(name.split(".")[0] in ("pytorch_to_mlx", "mlx") for name in imported(path))
-    classes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)]
+    classes = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ClassDef)]
     bases = [ast.unparse(base) for node in classes for base in node.bases]
     assert not any(base.endswith("Module") for base in bases)
 

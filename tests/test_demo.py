@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from test_presentation import Document, assert_self_contained, report
 
+from pytorch_to_mlx import environments
 from pytorch_to_mlx.audio import Audio
 from pytorch_to_mlx.errors import PytorchToMlxError
 from pytorch_to_mlx.folder import Converter, FolderConfig, SourceRecord
@@ -72,7 +73,7 @@ class Work:
             dtype="float32",
             config={},
             source=SourceRecord(kind="package", location=source.removeprefix("package:").title()),
-            converter=Converter(version=importlib.import_module("importlib.metadata").version("pytorch-to-mlx")),
+            converter=Converter(version="0.1.0"),
         )
         (folder / "config.json").write_bytes(config.to_bytes())
 
@@ -94,7 +95,9 @@ def work(demo: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Work:
     monkeypatch.setattr(demo, "convert", stand_in.convert)
     monkeypatch.setattr(demo, "validate", stand_in.validate)
     monkeypatch.setattr(demo, "load", lambda folder: Encoder() if "voice" in folder.name else Tracker())
-    monkeypatch.setattr(demo, "environments", SimpleNamespace(get=str, install=lambda name, note: None))
+    monkeypatch.setattr(
+        demo, "environments", SimpleNamespace(__file__=environments.__file__, get=str, install=lambda name, note: None)
+    )
     monkeypatch.setattr(demo.voices, "find", lambda folder: voices)
     return stand_in
 
@@ -123,7 +126,7 @@ def test_what_is_stale_is_done_again(demo: ModuleType, work: Work, tmp_path: Pat
     demo.main(["--output", str(tmp_path)])
     config = tmp_path / "crepe-tiny-mlx" / "config.json"
     fields = json.loads(config.read_text())
-    fields["converter"]["version"] = "0.0.1"
+    fields["variant"] = "full"
     config.write_text(json.dumps(fields))
     (tmp_path / "crepe-full-mlx" / "config.json").write_text("damaged")
     os.utime(tmp_path / "voice-encoder-mlx" / "parity.json", (0, 0))
@@ -131,6 +134,26 @@ def test_what_is_stale_is_done_again(demo: ModuleType, work: Work, tmp_path: Pat
     demo.main(["--output", str(tmp_path)])
     names = ["voice-encoder-mlx", "crepe-tiny-mlx", "crepe-full-mlx"]
     assert work.done == [f"convert {n}" for n in names[1:]] + [f"validate {n}" for n in names]
+
+
+def test_changed_code_converts_and_proves_again(
+    demo: ModuleType, work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else yesterday's proof would be shown for today's code."""
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "model.py").write_text("one")
+    monkeypatch.setattr(demo.environments, "__file__", str(package / "environments.py"))
+    arguments = ["--output", str(tmp_path / "output")]
+    demo.main(arguments)
+    everything = work.done.copy()
+    assert len(everything) == 6
+    demo.main(arguments)
+    assert work.done == everything
+    (package / "model.py").write_text("two")
+    work.failing = True
+    demo.main(arguments)
+    assert work.done == 2 * everything
 
 
 def test_the_report_has_everything_in_one_file(demo: ModuleType, work: Work, tmp_path: Path) -> None:

@@ -88,7 +88,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     (scripts / "judge.py").write_text(SCRIPT)
     (scripts / "environments.toml").write_text(
         '[toy]\nreferences = ["judge"]\npython = ">=3.11"\n'
-        'requires = ["torch==9.9", "toydep==1.0"]\nno-deps = ["toy==2.0"]\n'
+        'requires = ["torch==9.9", "toydep==1.0; python_version >= \'3.11\'", '
+        '"toydep==1.1; python_version < \'3.11\'"]\nno-deps = ["toy==2.0"]\n'
     )
     built = Built(wheels, scripts, tmp_path_factory.mktemp("cache"))
     with pytest.MonkeyPatch.context() as patch:
@@ -187,6 +188,14 @@ def test_an_environment_whose_python_is_gone_is_not_installed(empty_cache: Path,
     assert not environment.installed
 
 
+def test_an_environment_that_lost_its_packages_is_no_place_to_search(empty_cache: Path) -> None:
+    environment = environments.get("speech")
+    environment.interpreter.parent.mkdir(parents=True)
+    environment.interpreter.symlink_to(sys.executable)
+    (environment.folder / ".complete").touch()
+    assert environment.installed and environments.search_paths() == []
+
+
 def test_a_changed_pin_is_another_environment() -> None:
     one = Environment("e", ("a",), ">=3.11", ("x==1",), ("y==1",))
     assert one.digest == replace(one, scripts=("a", "b")).digest
@@ -265,11 +274,14 @@ def test_running_what_is_not_installed_is_a_typed_error(empty_cache: Path) -> No
 # What is declared
 
 
+MARKER = r"(; python_version (<|>=) '3\.\d+')?"
+
+
 def test_every_pin_is_exact_and_every_script_belongs_to_one_environment() -> None:
     all_environments = environments.list_environments()
     for environment in all_environments:
         for pin in (*environment.requires, *environment.no_deps):
-            assert re.fullmatch(r"[A-Za-z0-9._-]+(\[\w+\])?==[\w.+!]+", pin), f"{environment.name}: {pin}"
+            assert re.fullmatch(rf"[A-Za-z0-9._-]+(\[\w+\])?==[\w.+!]+{MARKER}", pin), f"{environment.name}: {pin}"
     scripts = sorted(p.stem for p in environments.SCRIPTS.glob("[!_]*.py"))
     assert scripts == sorted(script for e in all_environments for script in e.scripts)
 

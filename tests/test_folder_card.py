@@ -17,6 +17,8 @@ POLICY = QuantizationPolicy(
     quantize=(Choice(r"layers\.(q|k)", "wide linear layers"),), never=(Choice("conv", "too small to gain"),)
 )
 
+NOT_VALIDATED = "Not validated yet: `pytorch-to-mlx validate` compares this folder with the upstream code."
+
 
 def card(**changes: object) -> str:
     """The card of the toy model."""
@@ -67,10 +69,10 @@ def test_strangers_text_stays_in_its_cell() -> None:
 
 def test_parity_section_is_replaced_alone() -> None:
     before = card()
-    assert "Not validated yet" in before
+    assert NOT_VALIDATED in before
+    head, _, tail = before.partition(NOT_VALIDATED)
     validated = with_parity(before, "| tap | error |\n| --- | --- |")
-    assert validated == card(parity_markdown="| tap | error |\n| --- | --- |")
-    assert "Not validated yet" not in validated
+    assert validated == f"{head}| tap | error |\n| --- | --- |{tail}"
     again = with_parity(validated + "\nThe owner's own words.\n", "second")
-    assert again == card(parity_markdown="second") + "\nThe owner's own words.\n"
+    assert again == f"{head}second{tail}\nThe owner's own words.\n"
     assert with_parity("# A card of its own\n", "table") == "# A card of its own\n"

@@ -29,20 +29,19 @@ def one_line(text: str) -> Iterator[None]:
 
 
 def test_files_and_subfolders(tmp_path: Path) -> None:
-    (tmp_path / "asset").write_bytes(bytes(range(256)) * 5000)
     with FolderWriter(tmp_path / "model", force=False) as writer:
         writer.write_bytes("config.json", CONFIG.to_bytes())
         writer.write_bytes("voices/en/one.txt", b"one")
         writer.write_bytes("voices/empty", b"")
-        writer.copy_file("tokenizer.json", tmp_path / "asset")
+        writer.write_bytes("tokenizer.json", bytes(range(256)) * 5000)
         assert not (tmp_path / "model").exists()
     assert content(tmp_path / "model") == {
         "config.json": CONFIG.to_bytes(),
-        "tokenizer.json": (tmp_path / "asset").read_bytes(),
+        "tokenizer.json": bytes(range(256)) * 5000,
         "voices/empty": b"",
         "voices/en/one.txt": b"one",
     }
-    assert names(tmp_path) == ["asset", "model"]
+    assert names(tmp_path) == ["model"]
 
 
 def test_permissions_are_the_users(tmp_path: Path) -> None:
@@ -212,12 +211,6 @@ def test_a_name_is_written_once(tmp_path: Path) -> None:
 def test_a_folder_needs_its_config(tmp_path: Path) -> None:
     with one_line("needs a config.json"), FolderWriter(tmp_path / "model", force=False) as writer:
         writer.write_bytes("notes", b"one")
-    assert names(tmp_path) == []
-
-
-def test_an_asset_that_cannot_be_read(tmp_path: Path) -> None:
-    with one_line("absent: cannot be read (No such file"), FolderWriter(tmp_path / "model", force=False) as writer:
-        writer.copy_file("asset", tmp_path / "absent")
     assert names(tmp_path) == []
 
 

@@ -46,7 +46,7 @@ class Environment:
     Attributes:
         scripts: the references that run in it, without `.py`.
         python: range of Python versions, such as ">=3.11,<3.13".
-        requires: exact pins, installed with their dependencies.
+        requires: exact pins, installed with their dependencies; each may carry an environment marker.
         no_deps: exact pins, installed alone.
     """
 
@@ -89,7 +89,7 @@ def cache_folder() -> Path:
 
 def list_environments() -> list[Environment]:
     """Every environment that is declared."""
-    tables = tomllib.loads((SCRIPTS / "environments.toml").read_text())
+    tables = tomllib.loads((SCRIPTS / "environments.toml").read_text(encoding="utf-8"))
     return [
         Environment(
             name,
@@ -126,7 +126,8 @@ def script_files(script: str) -> list[Path]:
 
 def search_paths() -> list[Path]:
     """The site-packages of every installed environment: where packages that ship checkpoints may be found."""
-    return [next(e.folder.glob("lib/python*/site-packages")) for e in list_environments() if e.installed]
+    installed = [e.folder for e in list_environments() if e.installed]
+    return [path for folder in installed for path in sorted(folder.glob("lib/python*/site-packages"))]
 
 
 def install(environment: Environment, note: Note = print) -> Path:

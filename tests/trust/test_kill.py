@@ -15,11 +15,13 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import pytest
+from small_ports import safetensors_file, toy_tensors
 
 from pytorch_to_mlx.errors import FolderError
 from pytorch_to_mlx.folder import read_config, weight_files
@@ -88,11 +90,18 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=[INSTRUMENT])
 def writer(request: pytest.FixtureRequest, shim: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Writer]:
+    with serving(request.param, shim, tmp_path_factory.mktemp("log") / "calls") as writer:
+        yield writer
+
+
+@contextmanager
+def serving(instrument: str, shim: Path, log: Path, *modules: str) -> Iterator[Writer]:
+    """A server that has imported `modules` before it forks."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    if request.param == "shim":
+    if instrument == "shim":
         environment["LD_PRELOAD"] = str(shim)
     with subprocess.Popen(
-        [sys.executable, HERE / "kill_server.py"],
+        [sys.executable, HERE / "kill_server.py", *modules],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -100,7 +109,7 @@ def writer(request: pytest.FixtureRequest, shim: Path, tmp_path_factory: pytest.
     ) as process:
         assert process.stdin and process.stdout
         heavy = json.loads(process.stdout.readline())["heavy"]
-        yield Writer(process, request.param, tmp_path_factory.mktemp("log") / "calls", heavy)
+        yield Writer(process, instrument, log, heavy)
         process.stdin.close()
 
 
@@ -180,6 +189,32 @@ def test_killed_at_every_call(writer: Writer, case: Case, room: Path) -> None:
         assert not any(away for away, _ in outcomes), "an atomic exchange never lets the target be away"
     if case == "steps":
         assert sum(away for away, _ in outcomes) == 1, "between the first two of the three renames"
+
+
+@pytest.mark.skipif(not LINUX, reason="Metal does not survive a fork")
+def test_convert_killed_at_every_call(shim: Path, tmp_path: Path, room: Path) -> None:
+    """The whole conversion of a checkpoint, over a model that was converted before."""
+    for variant, layers in {"small": 2, "deep": 3}.items():
+        safetensors_file(room / f"{variant}.safetensors", toy_tensors(layers))
+    with serving(INSTRUMENT, shim, tmp_path / "calls", "small_ports", "pytorch_to_mlx.conversion") as writer:
+        (room / "start").mkdir()
+        writer.run(room / "start/model", "small", action="convert")
+        calls = writer.run(copy(room / "start", room / "whole") / "model", "deep", action="convert")
+        old, new = content(room / "start/model"), content(room / "whole/model")
+        assert old and new and {"config.json", "model.safetensors", "README.md"} == old.keys() == new.keys()
+        points = kill_points(calls)
+        assert len(points) >= 20
+        states: list[Content] = []
+        for at, half in points:
+            target = copy(room / "start", room / "killed") / "model"
+            writer.run(target, "deep", action="convert", at=at, half=half)
+            states.append(content(target))
+            assert states[-1] in (old, new), f"{calls[at - 1]} {half=}"
+            writer.run(target, "deep", action="convert")
+            assert content(target) == new
+            assert [path.name for path in target.parent.iterdir()] == ["model"], "nothing is left lying about"
+            shutil.rmtree(target.parent)
+        assert old in states and new in states
 
 
 def test_one_file_replaced(writer: Writer, room: Path) -> None:

@@ -38,7 +38,7 @@ def read_onnx(path: Path) -> Contents:
         import onnx
     except ModuleNotFoundError:
         raise MissingDependencyError(
-            "an ONNX model needs the onnx library; install it with: pip install 'pytorch-to-mlx[onnx]'"
+            "an ONNX model needs the onnx library; install it with: pip install onnx"
         ) from None
     model = onnx.load_model_from_string(map_file(path)[:])  # onnx.load would read all external data too
     if not model.HasField("graph"):

@@ -97,7 +97,7 @@ def require_torch() -> None:
         MissingDependencyError: torch is absent, or older than the releases whose `weights_only` is sound.
     """
     wanted = ".".join(map(str, MIN_TORCH))
-    install = "install it with: pip install 'pytorch-to-mlx[torch]'"
+    install = "install it with: python -m pytorch_to_mlx.environments torch"
     try:
         version = importlib.metadata.version("torch")
     except importlib.metadata.PackageNotFoundError:

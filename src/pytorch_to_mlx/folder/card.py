@@ -23,7 +23,6 @@ def render_card(
     accounting: Sequence[Row],
     policy: QuantizationPolicy,
     base_model: str = "",
-    parity_markdown: str | None = None,
 ) -> str:
     """The card of a converted model, with the front matter that the Hub reads.
 
@@ -34,7 +33,6 @@ def render_card(
         accounting: the weight map's table, one row for each source tensor.
         policy: what the port lets be quantized, and what never.
         base_model: the Hub repository of the original weights, where there is one.
-        parity_markdown: the parity report, where validation has run.
     """
     title = f"{config.model_type} {config.variant}".strip()
     blocks = [
@@ -50,7 +48,7 @@ def render_card(
         "## Quantization",
         _quantization(config, policy),
         "## Parity",
-        _parity(parity_markdown),
+        _parity(_NOT_VALIDATED),
     ]
     return "\n\n".join(blocks) + "\n"
 
@@ -104,8 +102,8 @@ def _quantization(config: FolderConfig, policy: QuantizationPolicy) -> str:
     return f"{text}\n\n{_table(['modules', 'treatment', 'why'], rows)}"
 
 
-def _parity(parity_markdown: str | None) -> str:
-    return f"{_PARITY_START}\n{(parity_markdown or _NOT_VALIDATED).strip()}\n{_PARITY_END}"
+def _parity(markdown: str) -> str:
+    return f"{_PARITY_START}\n{markdown.strip()}\n{_PARITY_END}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

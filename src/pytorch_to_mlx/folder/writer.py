@@ -58,19 +58,6 @@ class FolderWriter:
         with self._new_file(name) as descriptor, os_errors_named(self._target / name):
             _write_at(descriptor, memoryview(data), 0)
 
-    def copy_file(self, name: str, path: Path) -> None:
-        """Write the file `name` with the content of the file at `path`.
-
-        Raises:
-            FolderError: as `write_bytes`, or `path` cannot be read.
-        """
-        with self._new_file(name) as descriptor:
-            offset = 0
-            for chunk in _chunks_of(path):
-                with os_errors_named(self._target / name):
-                    _write_at(descriptor, memoryview(chunk), offset)
-                offset += len(chunk)
-
     def write_tensors(
         self,
         specs: Sequence[TensorSpec],
@@ -184,15 +171,6 @@ def _write_at(descriptor: int, data: memoryview, offset: int) -> None:
         written = os.pwrite(descriptor, data[:_CHUNK_BYTES], offset)
         data = data[written:]
         offset += written
-
-
-def _chunks_of(path: Path) -> Iterator[bytes]:
-    try:
-        with path.open("rb", buffering=0) as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                yield chunk
-    except OSError as error:
-        raise FolderError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _bytes_of(spec: TensorSpec, found: tuple[str, np.ndarray] | None) -> memoryview:

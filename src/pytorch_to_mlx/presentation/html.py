@@ -36,7 +36,7 @@ class Section:
 
 def page(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
     """A whole page: title, `lead` (HTML), links to the sections if there are several, and the sections."""
-    style = (files("pytorch_to_mlx.presentation") / "style.css").read_text()
+    style = (files("pytorch_to_mlx.presentation") / "style.css").read_text(encoding="utf-8")
     links = "".join(f'<li><a href="#s{i}">{escape(s.title)}</a></li>' for i, s in enumerate(sections))
     nav = f'<nav aria-label="Contents"><ul>{links}</ul></nav>' if len(sections) > 1 else ""
     body = "".join(

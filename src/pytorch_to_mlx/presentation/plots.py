@@ -66,7 +66,7 @@ def _figure(width: float, height: float) -> Figure:
         from matplotlib.figure import Figure
         from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ImportError as error:
-        raise MissingDependencyError("plots need matplotlib: pip install 'pytorch-to-mlx[plot]'") from error
+        raise MissingDependencyError("plots need matplotlib: pip install matplotlib") from error
     figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
     FigureCanvasAgg(figure)
     return figure
