@@ -110,7 +110,7 @@ def _convert(path: Path, out: Path, rng: Random) -> None:
     quantize = rng.random() < 0.2
     dtype = rng.choice((None, None, "float16", "bfloat16"))
     try:
-        convert(str(path), out, variant="small", dtype=dtype, quantize=quantize, q_group_size=32)
+        convert(str(path), out, variant="small", dtype=dtype, quantize=quantize, q_group_size=32 if quantize else None)
     except Exception:
         assert not list(out.parent.iterdir()), "the conversion failed and left something behind"
         raise

@@ -72,11 +72,11 @@ def test_a_repository_without_a_known_model(hub_server: HubServer, tmp_path: Pat
 def test_inspect_an_unknown_repository(hub_server: HubServer, tmp_path: Path) -> None:
     unknown: Tensors = {"encoder.weight": np.ones((2, 3), np.float32)}
     shards = sharded_files(tmp_path / "sharded", toy_tensors()).parent
-    hub_server.commit("acme/sharded", {file.name: file.read_bytes() for file in shards.iterdir()})
+    hub_server.commit("acme/odd-shards", {file.name: file.read_bytes() for file in shards.iterdir()})
     file = safetensors_file(tmp_path / "weights.safetensors", unknown).read_bytes()
     hub_server.commit("acme/odd", {"weights.safetensors": file, "pytorch_model.bin": b"0", "README.md": b"# Odd"})
     environment = client_environment(hub_server.url, tmp_path / "home")
-    for repository, names in (("acme/odd", {"encoder.weight"}), ("acme/sharded", set(toy_tensors()))):
+    for repository, names in (("acme/odd", {"encoder.weight"}), ("acme/odd-shards", set(toy_tensors()))):
         done = command_line(environment, "inspect", repository, "--json")
         assert done.returncode == 0, done.stderr
         found = json.loads(done.stdout)

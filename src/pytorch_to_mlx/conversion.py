@@ -15,7 +15,15 @@ import numpy as np
 from pytorch_to_mlx import environments, hub
 from pytorch_to_mlx.checkpoint import Checkpoint, TensorInfo, open_checkpoint
 from pytorch_to_mlx.errors import PytorchToMlxError, UnrecognisedSourceError, UsageError, WeightMapError
-from pytorch_to_mlx.folder import Converter, FolderConfig, FolderWriter, SourceFile, SourceRecord, render_card
+from pytorch_to_mlx.folder import (
+    Converter,
+    FolderConfig,
+    FolderWriter,
+    SourceFile,
+    SourceRecord,
+    is_model_folder,
+    render_card,
+)
 from pytorch_to_mlx.matching import Match, match
 from pytorch_to_mlx.port import floating_parameters, parameter_shapes
 from pytorch_to_mlx.quantization import Quantization
@@ -164,8 +172,10 @@ def inspect(
     try:
         found = match(source, variant=variant, port=port, revision=revision, offline=offline)
     except UnrecognisedSourceError as error:
-        with open_checkpoint(_unknown(source, revision, offline)) as checkpoint:
-            return Inspection([checkpoint.info(name) for name in checkpoint], None, [], (str(error),))
+        path = _unknown(source, revision, offline)
+        problem = f"{source} is converted already; load or validate it" if is_model_folder(path) else str(error)
+        with open_checkpoint(path) as checkpoint:
+            return Inspection([checkpoint.info(name) for name in checkpoint], None, [], (problem,))
     with ExitStack() as stack:
         parts = {prefix: stack.enter_context(open_checkpoint(path)) for prefix, path in found.files.items()}
         tensors = [checkpoint.info(name) for checkpoint in parts.values() for name in checkpoint]

@@ -68,7 +68,7 @@ def test_every_case_works_or_is_refused(tmp_path: Path) -> None:
     assert all(passed[region] > 0.01 * CASES for region in STRUCTURED)
     assert sum(passed.values()) < CASES / 2
     refusals = {"CheckpointError", "ConfigError", "FolderError", "QuantizationError", "SourceError", "UnsafeFileError"}
-    assert set(outcomes) == {*refusals, "WeightMapError"}
+    assert set(outcomes) == {*refusals, "UnrecognisedSourceError", "WeightMapError"}
 
 
 @pytest.fixture(scope="module")

@@ -54,6 +54,8 @@ class Audio:
         """
         import soundfile
 
+        if not Path(path).exists():
+            raise AudioError(f"{path}: no such file")
         try:
             samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
         except (OSError, soundfile.LibsndfileError) as error:

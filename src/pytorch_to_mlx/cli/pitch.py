@@ -13,8 +13,11 @@ from pytorch_to_mlx.errors import UsageError
 def command(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A converted pitch tracker.")],
     recording: Annotated[Path, typer.Argument(metavar="AUDIO", help="A recording of any format and rate.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write CSV here instead of printing.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw the contour over the waveform into this PNG.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write CSV here; else it is printed.")] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Draw the contour over the waveform into this PNG, and print no CSV."),
+    ] = None,
     decoder: Annotated[str, typer.Option(help="argmax, weighted or viterbi.")] = "viterbi",
     fmin: Annotated[float, typer.Option(help="Lowest pitch in Hz.")] = 50.0,
     fmax: Annotated[float, typer.Option(help="Highest pitch in Hz; CREPE knows up to 2006.")] = 550.0,
@@ -55,10 +58,10 @@ def command(
         for t, p, c, v in zip(track.times, track.pitch, track.periodicity, voiced, strict=True)
     ]
     text = "\n".join(lines) + "\n"
-    if output is None:
-        sys.stdout.write(text)
-    else:
+    if output is not None:
         output.write_text(text, encoding="utf-8")
+    elif plot is None:
+        sys.stdout.write(text)
     if plot is not None:
         from pytorch_to_mlx.presentation.plots import pitch_plot
 
