@@ -41,7 +41,8 @@ def test_what_is_timed_is_a_conversion(tmp_path: Path) -> None:
     if sys.platform == "linux":
         memory = {(s.title, row.name): s.memory(row) for s in found for row in s.rows}
         assert memory["convert safetensors", "cp"] is None
-        assert 0.9 < (memory["load", "pytorch-to-mlx"] or 0) < 3, "the meter sees what MLX holds"
+        # The interpreter gives back a few MB meanwhile, a fifth of these 20: this asks whether the meter sees at all.
+        assert 0.5 < (memory["load", "pytorch-to-mlx"] or 0) < 3, "the meter sees what MLX holds"
 
 
 def test_another_bit_is_noticed(tmp_path: Path) -> None:
