@@ -76,6 +76,14 @@ class Rule:
         raise NotImplementedError
 
 
+def _laid_shape(layout: str | None, shape: Shape) -> Shape:
+    return Layout(layout).shape(shape) if layout else shape
+
+
+def _laid_out(layout: str | None, array: np.ndarray) -> np.ndarray:
+    return Layout(layout).apply(array) if layout else array
+
+
 def _axis(rule: Rule, axis: int, rank: int) -> int:
     """`axis` counted from the front. Raises `WeightMapError` if `rank` axes do not have it."""
     if not -rank <= axis < rank:
@@ -100,10 +108,10 @@ class Rename(Rule):
         return (self.target,)
 
     def shapes(self, shapes: list[Shape]) -> list[Shape]:
-        return [Layout(self.layout).shape(shapes[0]) if self.layout else shapes[0]]
+        return [_laid_shape(self.layout, shapes[0])]
 
     def compute(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        return [Layout(self.layout).apply(arrays[0]) if self.layout else arrays[0]]
+        return [_laid_out(self.layout, arrays[0])]
 
     @property
     def action(self) -> str:
@@ -129,8 +137,7 @@ class Fuse(Rule):
         return (self.target,)
 
     def shapes(self, shapes: list[Shape]) -> list[Shape]:
-        if self.layout:
-            shapes = [Layout(self.layout).shape(s) for s in shapes]
+        shapes = [_laid_shape(self.layout, s) for s in shapes]
         first = list(shapes[0])
         if self.how == "concat":
             axis = _axis(self, self.axis, len(first))
@@ -145,8 +152,7 @@ class Fuse(Rule):
         return [tuple(first)]
 
     def compute(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        if self.layout:
-            arrays = [Layout(self.layout).apply(a) for a in arrays]
+        arrays = [_laid_out(self.layout, a) for a in arrays]
         if self.how == "concat":
             return [np.concatenate(arrays, axis=self.axis)]
         if self.how == "stack":
@@ -188,12 +194,12 @@ class Split(Rule):
         return sizes
 
     def shapes(self, shapes: list[Shape]) -> list[Shape]:
-        shape = Layout(self.layout).shape(shapes[0]) if self.layout else shapes[0]
+        shape = _laid_shape(self.layout, shapes[0])
         axis = _axis(self, self.axis, len(shape))
         return [(*shape[:axis], n, *shape[axis + 1 :]) for n in self._cuts(shape[axis])]
 
     def compute(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        array = Layout(self.layout).apply(arrays[0]) if self.layout else arrays[0]
+        array = _laid_out(self.layout, arrays[0])
         bounds = np.cumsum(self._cuts(array.shape[self.axis]))[:-1]
         return np.split(array, bounds, axis=self.axis)
 
@@ -233,7 +239,7 @@ class FoldWeightNorm(Rule):
         g, v = shapes
         if g != tuple(n if i == self.dim else 1 for i, n in enumerate(v)):
             raise WeightMapError(f"weight norm over axis {self.dim}: magnitude {g} does not fit direction {v}")
-        return [Layout(self.layout).shape(v) if self.layout else v]
+        return [_laid_shape(self.layout, v)]
 
     def compute(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         g, v = (a.astype(np.float32) for a in arrays)
@@ -241,7 +247,7 @@ class FoldWeightNorm(Rule):
         with np.errstate(all="ignore"):  # a direction of zeros or of huge numbers gives what it gives in torch
             norm = np.sqrt(np.sum(np.square(v, dtype=np.float64), axis=axes, keepdims=True)).astype(np.float32)
             weight = (v * (g / norm)).astype(arrays[1].dtype)
-        return [Layout(self.layout).apply(weight) if self.layout else weight]
+        return [_laid_out(self.layout, weight)]
 
     @property
     def action(self) -> str:

@@ -6,7 +6,7 @@ Both use 25 ms windows every 10 ms, 40 mel bands of power, and partial utterance
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import mlx.core as mx
 import numpy as np
@@ -29,8 +29,8 @@ class FrontEnd(Protocol):
     def partials(self, audio: Audio) -> mx.array: ...
 
 
-def _mel(samples: np.ndarray, pad_mode: str) -> mx.array:
-    power = power_spectrogram(mx.array(samples), WINDOW, HOP, "reflect" if pad_mode == "reflect" else "constant")
+def _mel(samples: np.ndarray, pad_mode: Literal["constant", "reflect"]) -> mx.array:
+    power = power_spectrogram(mx.array(samples), WINDOW, HOP, pad_mode)
     return power @ mel_filters(RATE, WINDOW, MELS)
 
 
@@ -73,7 +73,7 @@ class ResemblyzerFrontEnd:
 
 
 def _raise_volume(samples: np.ndarray) -> np.ndarray:
-    """Scale to -30 dBFS unless already louder; silence stays silence."""
+    """Scale to -30 dBFS unless already louder; silence is refused."""
     loudness = np.sqrt(np.mean((samples * INT16_MAX) ** 2)) / INT16_MAX
     if loudness == 0:
         raise AudioError("the recording is silent")
