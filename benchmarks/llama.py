@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 import mlx.nn as nn
 from synthetic import LlamaShape
 
@@ -42,10 +40,6 @@ def _module(leaf: str, sizes: tuple[int, ...]) -> nn.Module:
     return nn.Linear(sizes[1], sizes[0], bias=False)
 
 
-def _no_reference(*_: object) -> NoReturn:
-    raise NotImplementedError("random weights have no upstream")
-
-
 def port(shape: LlamaShape) -> Port:
     """The port for a checkpoint of this shape; what it quantizes is what mlx_lm.convert -q does."""
     tensors = shape.tensors()
@@ -61,7 +55,7 @@ def port(shape: LlamaShape) -> Port:
         variants={variant.name: variant},
         config_type=LlamaShape,
         build=Llama,
-        model=lambda network, config: network,
+        model=lambda network, config, folder: network,
         quantization=QuantizationPolicy(quantize=(Choice(".*", "as mlx_lm.convert does"),)),
-        reference=Reference(script="", upstream="none", run=_no_reference, bars={}),
+        reference=Reference(script="", upstream="none", stages={}),
     )

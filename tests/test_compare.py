@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
@@ -12,7 +13,7 @@ import pytest
 
 from pytorch_to_mlx.errors import AudioError, ParityError, UsageError
 from pytorch_to_mlx.parity import Bar, Case, Recording, compare_tap, recording, relative_error, tap
-from pytorch_to_mlx.port import Reference
+from pytorch_to_mlx.port import Reference, Stage
 from pytorch_to_mlx.report import CaseResult, Controls, ParityReport, TapResult, worst_taps
 from pytorch_to_mlx.validation import _check_arguments, check_alive, check_controls, compare
 
@@ -125,7 +126,8 @@ def run(model: Model, inputs: Mapping[str, np.ndarray], noise: Mapping[str, np.n
     tap("out", model.network(mx.array(inputs["x"])))
 
 
-REFERENCE = Reference("none.py", "none", run, {"float32": {"*": Bar("relative", 1e-5)}}, alive={"distance": 0.5})
+STAGE = Stage(run, {"float32": {"*": Bar("relative", 1e-5)}}, alive={"distance": 0.5})
+REFERENCE = Reference("none.py", "none", {"": STAGE})
 
 
 def recorded(model: Model, **changes: Any) -> Recording:
@@ -160,7 +162,7 @@ def test_a_dead_case_is_refused_and_so_is_a_measure_that_nobody_took() -> None:
         ({"distance": 2.0}, "case short is dead: distance is 1"),
         ({"distanse": 0.1}, "no distanse"),
     ):
-        changed = Reference("none.py", "none", run, REFERENCE.bars, alive=alive)
+        changed = Reference("none.py", "none", {"": replace(STAGE, alive=alive)})
         with pytest.raises(ParityError, match=message):
             check_alive(truth, changed)
 

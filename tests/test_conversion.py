@@ -162,7 +162,7 @@ def test_two_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     parts = tuple(Part((f"{name}.safetensors",), {}, TOY_WEIGHTS, f"{name}.") for name in ("encoder", "decoder"))
     variant = Variant("both", "", "MIT", ToyConfig(4, 32, 2), parts)
-    port = toy_port(name="pair", variants={"both": variant}, build=Pair, model=lambda network, config: network)
+    port = toy_port(name="pair", variants={"both": variant}, build=Pair, model=lambda network, config, folder: network)
     monkeypatch.setitem(registry._added, "pair", port)
     other = toy_tensors() | {"norm.bias": np.full(32, 5, np.float32)}
     safetensors_file(tmp_path / "source" / "encoder.safetensors", TENSORS)

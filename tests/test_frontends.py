@@ -15,14 +15,14 @@ from pytorch_to_mlx import Audio
 from pytorch_to_mlx.audio import resample
 from pytorch_to_mlx.audio.spectrum import mel_filters
 from pytorch_to_mlx.cli import voice
-from pytorch_to_mlx.components.voice_encoder import VoiceEncoder
+from pytorch_to_mlx.components.voice_encoder import frontend
+from pytorch_to_mlx.components.voice_encoder.frontend import ChatterboxFrontEnd, FrontEnd, ResemblyzerFrontEnd
+from pytorch_to_mlx.components.voice_encoder.model import VoiceEncoderModel
+from pytorch_to_mlx.components.voice_encoder.network import VoiceEncoder
 from pytorch_to_mlx.errors import AudioError, UsageError
 from pytorch_to_mlx.models.crepe.decode import bin_range, bins_to_cents, cents_to_frequency, decode
 from pytorch_to_mlx.models.crepe.model import CrepeTracker
 from pytorch_to_mlx.models.crepe.network import Crepe, CrepeConfig
-from pytorch_to_mlx.models.voice_encoder import frontend
-from pytorch_to_mlx.models.voice_encoder.frontend import ChatterboxFrontEnd, FrontEnd, ResemblyzerFrontEnd
-from pytorch_to_mlx.models.voice_encoder.model import VoiceEncoderModel
 from pytorch_to_mlx.tasks import Decoder
 
 RATE = 16000

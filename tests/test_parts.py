@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,20 +14,21 @@ import numpy as np
 import pytest
 from small_ports import safetensors_file, toy_port
 
-from pytorch_to_mlx import convert, load, registry
+from pytorch_to_mlx import convert, environments, load, registry
 from pytorch_to_mlx.checkpoint import formats
 from pytorch_to_mlx.errors import CheckpointError, SourceError, UsageError, WeightMapError
-from pytorch_to_mlx.port import Part, Variant
+from pytorch_to_mlx.port import Asset, Part, Variant
 from pytorch_to_mlx.quantization import QuantizationPolicy
 from pytorch_to_mlx.weights import Rename, WeightMap
 
 
 @dataclass(frozen=True)
 class DuoConfig:
-    """A trunk, and a default voice if it was asked for."""
+    """A trunk, and a default voice or greeting if asked for."""
 
     width: int
     default_voice: bool = False
+    greeting: bool = False
 
 
 class Duo(nn.Module):
@@ -45,20 +47,33 @@ PARTS = (
 )
 
 
+def _shouted(files: Mapping[str, Path]) -> bytes:
+    return "".join(path.read_text().upper() for path in files.values()).encode()
+
+
+ASSETS = (
+    Asset("words.txt", ("words.txt",)),
+    Asset("loud.txt", ("words.txt",), helpful=("more.txt", "none.txt"), make=_shouted),
+    Asset("greeting.txt", ("greeting.txt",), optional="greeting", notice="This folder greets."),
+)
+
+
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    variant = Variant("only", "two parts", "MIT", DuoConfig(4), PARTS)
+    variant = Variant("only", "two parts", "MIT", DuoConfig(4), PARTS, assets=ASSETS)
     port = toy_port(
         name="duo",
         variants={"only": variant},
         config_type=DuoConfig,
         build=Duo,
-        model=lambda network, config: (network, config),
+        model=lambda network, config, folder: (network, config),
         quantization=QuantizationPolicy(),
     )
     monkeypatch.setitem(registry._added, "duo", port)
     safetensors_file(tmp_path / "source" / "trunk.safetensors", {"scale": np.arange(4, dtype=np.float32)})
     safetensors_file(tmp_path / "source" / "conds.safetensors", {"weight": np.full((2, 4), 7, np.float32)})
+    for name in ("words", "more", "greeting"):
+        (tmp_path / "source" / f"{name}.txt").write_text(f"{name} ")
     return tmp_path / "source"
 
 
@@ -71,7 +86,7 @@ def test_an_optional_part_is_left_out_unless_asked_for(source: Path, tmp_path: P
     network, config = converted(source, tmp_path / "plain")
     assert config == DuoConfig(4) and "voice" not in network
     files = json.loads((tmp_path / "plain" / "config.json").read_text())["source"]["files"]
-    assert [file["name"] for file in files] == ["trunk.safetensors"]
+    assert [file["name"] for file in files] == ["trunk.safetensors", "words.txt", "more.txt"]
 
 
 @pytest.mark.parametrize("name", ["default-voice", "default_voice"])
@@ -109,4 +124,68 @@ def test_a_parameter_of_no_part_is_named(source: Path, tmp_path: Path, monkeypat
         registry._added, "duo", replace(port, build=lambda config: Duo(replace(config, default_voice=True)))
     )
     with pytest.raises(WeightMapError, match=r"nothing fills voice\.weight"):
+        converted(source, tmp_path / "out")
+
+
+def test_assets_are_copied_or_made(source: Path, tmp_path: Path) -> None:
+    converted(source, tmp_path / "out")
+    assert (tmp_path / "out" / "words.txt").read_text() == "words "
+    assert (tmp_path / "out" / "loud.txt").read_text() == "WORDS MORE "
+    assert not (tmp_path / "out" / "greeting.txt").exists()
+    assert "greets" not in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_an_optional_asset_is_taken_if_asked_for_and_its_notice_is_in_the_card(source: Path, tmp_path: Path) -> None:
+    _, config = converted(source, tmp_path / "out", include=["greeting"])
+    assert config.greeting and not config.default_voice
+    assert (tmp_path / "out" / "greeting.txt").read_text() == "greeting "
+    assert "> This folder greets." in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_source_that_lacks_an_asset_is_not_the_model(source: Path, tmp_path: Path) -> None:
+    (source / "words.txt").unlink()
+    with pytest.raises(SourceError, match="none of the models"):
+        converted(source, tmp_path / "out")
+
+
+@pytest.fixture
+def packaged(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The trunk in the source, the voice in an installed package."""
+    (source / "conds.safetensors").rename(tmp_path / "moved")
+    site = tmp_path / "site"
+    (site / "voices").mkdir(parents=True)
+    (tmp_path / "moved").rename(site / "voices" / "conds.safetensors")
+    (site / "voices-1.2.dist-info").mkdir()
+    (site / "voices-1.2.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: voices\nVersion: 1.2\n")
+    (site / "voices-1.2.dist-info" / "top_level.txt").write_text("voices\n")
+    monkeypatch.setattr(environments, "search_paths", lambda: [site])
+    voice = replace(PARTS[1], optional="", package="voices")
+    variant = Variant("only", "two parts", "MIT", DuoConfig(4, default_voice=True), (PARTS[0], voice))
+    monkeypatch.setitem(registry._added, "duo", replace(registry.get("duo"), variants={"only": variant}))
+    return site
+
+
+def test_a_part_comes_from_a_package(source: Path, packaged: Path, tmp_path: Path) -> None:
+    network, _ = converted(source, tmp_path / "out")
+    np.testing.assert_array_equal(np.array(network.voice.weight), np.full((2, 4), 7))
+    recorded = json.loads((tmp_path / "out" / "config.json").read_text())["source"]
+    assert [file["name"] for file in recorded["files"]] == ["trunk.safetensors"]
+    assert recorded["packaged"] == [{"package": "voices", "version": "1.2", "file": "conds.safetensors"}]
+    assert "`voices 1.2`" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_package_that_is_absent_is_brought_by_its_environment(
+    source: Path, packaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[str] = []
+    monkeypatch.setattr(environments, "search_paths", lambda: [packaged] if built else [])
+    monkeypatch.setattr(environments, "get", lambda name: name)
+    monkeypatch.setattr(environments, "install", built.append)
+    converted(source, tmp_path / "out")
+    assert built == ["voices"]
+
+
+def test_a_package_without_the_file_is_named(source: Path, packaged: Path, tmp_path: Path) -> None:
+    (packaged / "voices" / "conds.safetensors").unlink()
+    with pytest.raises(SourceError, match=r"package voices 1\.2 has no conds\.safetensors"):
         converted(source, tmp_path / "out")

@@ -13,7 +13,7 @@ from mlx.utils import tree_flatten
 from small_ports import SEED, Toy, ToyConfig, crepe_tensors, safetensors_file, toy_port, toy_tensors
 
 from pytorch_to_mlx import Audio, convert, load, registry
-from pytorch_to_mlx.components.voice_encoder import VoiceEncoder
+from pytorch_to_mlx.components.voice_encoder.network import VoiceEncoder
 from pytorch_to_mlx.errors import FolderError, QuantizationError
 from pytorch_to_mlx.models.crepe.port import PORT as CREPE
 from pytorch_to_mlx.models.voice_encoder.port import PORT as VOICE_ENCODER
@@ -243,7 +243,7 @@ def test_crepe_within_the_bars_of_its_port(
 ) -> None:
     mode, found = crepe(**options)
     error = relative_error(found, exact)
-    bar = CREPE.reference.bars[mode]["probabilities"].limit
+    bar = CREPE.reference.stages[""].bars[mode]["probabilities"].limit
     assert 1e-5 < error <= bar
     # The bar would notice the frames in another order.
     assert relative_error(exact[::-1], exact) > bar

@@ -14,18 +14,19 @@ import numpy as np
 
 from pytorch_to_mlx import environments, hub
 from pytorch_to_mlx.checkpoint import Checkpoint, TensorInfo, open_checkpoint
-from pytorch_to_mlx.errors import PytorchToMlxError, UnrecognisedSourceError, UsageError, WeightMapError
+from pytorch_to_mlx.errors import PytorchToMlxError, SourceError, UnrecognisedSourceError, UsageError, WeightMapError
 from pytorch_to_mlx.folder import (
     Converter,
     FolderConfig,
     FolderWriter,
+    Packaged,
     SourceFile,
     SourceRecord,
     is_model_folder,
     render_card,
 )
 from pytorch_to_mlx.matching import Match, match
-from pytorch_to_mlx.port import floating_parameters, parameter_shapes
+from pytorch_to_mlx.port import Asset, floating_parameters, parameter_shapes
 from pytorch_to_mlx.quantization import Quantization
 from pytorch_to_mlx.weights import Plan, Row, TensorSpec, numpy_dtype
 
@@ -142,6 +143,8 @@ def convert(
         accounting = [row for plan in plans.values() for row in plan.table()]
         writer.write_tensors(specs, _watched(_arrays(steps, quantization), specs, progress))
         writer.write_bytes("config.json", config.to_bytes())
+        for asset in found.taken_assets:
+            writer.write_bytes(asset.target, _made(asset, found.assets[asset.target]))
         card = render_card(
             config,
             summary=found.port.summary,
@@ -149,6 +152,7 @@ def convert(
             accounting=accounting,
             policy=found.port.quantization,
             base_model=found.variant.base_model,
+            notices=[asset.notice for asset in found.taken_assets if asset.notice],
         )
         writer.write_bytes("README.md", card.encode())
     url = _uploaded(folder, upload_repo, private) if upload_repo else None
@@ -265,6 +269,16 @@ def _cast(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return cast
 
 
+def _made(asset: Asset, files: Mapping[str, Path]) -> bytes:
+    if asset.make is not None:
+        return asset.make(files)
+    (path,) = files.values()
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read ({error.strerror})") from error
+
+
 def _watched(
     arrays: Iterator[tuple[str, np.ndarray]], specs: list[TensorSpec], progress: Progress | None
 ) -> Iterator[tuple[str, np.ndarray]]:
@@ -279,7 +293,13 @@ def _watched(
 def _folder_config(
     found: Match, parts: Mapping[str, Checkpoint], specs: list[TensorSpec], quantization: Quantization | None
 ) -> FolderConfig:
-    files = [SourceFile(name=f.name, bytes=f.stat().st_size) for c in parts.values() for f in c.files]
+    own = [file for prefix, c in parts.items() if prefix not in found.packaged for file in c.files]
+    own += [path for files in found.assets.values() for path in files.values()]
+    files = [SourceFile(name=file.name, bytes=file.stat().st_size) for file in dict.fromkeys(own)]
+    packaged = [
+        Packaged(package=source.location, version=source.revision or "", file=found.files[prefix].name)
+        for prefix, source in found.packaged.items()
+    ]
     floats = {spec.dtype for spec in specs if _is_floating(spec.dtype)}
     return FolderConfig(
         model_type=found.port.name,
@@ -293,6 +313,7 @@ def _folder_config(
             location=found.source.location,
             revision=found.source.revision,
             files=files,
+            packaged=packaged or None,
         ),
         converter=Converter(version=version("pytorch-to-mlx")),
     )

@@ -48,7 +48,7 @@ def load(folder: str | Path) -> Any:
     network.load_weights(list(weights.items()), strict=True)
     network.eval()
     mx.eval(network.parameters())
-    return port.model(network, settings)
+    return port.model(network, settings, path)
 
 
 def _build(port: Port, settings: Any) -> nn.Module:

@@ -5,24 +5,32 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pytorch_to_mlx import environments, hub, registry
 from pytorch_to_mlx.checkpoint import Checkpoint, open_checkpoint
 from pytorch_to_mlx.errors import SourceError, UnrecognisedSourceError, UsageError
-from pytorch_to_mlx.port import Part, Port, Variant
+from pytorch_to_mlx.port import Asset, Part, Port, Variant
 
 
 @dataclass(frozen=True)
 class Match:
-    """A source and what it was found to be. `files` holds each part's checkpoint, by the part's prefix."""
+    """A source and what it was found to be.
+
+    Attributes:
+        files: each part's checkpoint, by the part's prefix.
+        assets: the files that each asset is made of, by its target and their names in the source.
+        packaged: where the checkpoints come from that do not lie in the source, by the part's prefix.
+    """
 
     source: hub.Source
     port: Port
     variant: Variant
     files: Mapping[str, Path]
+    assets: Mapping[str, Mapping[str, Path]] = field(default_factory=dict)
+    packaged: Mapping[str, hub.Source] = field(default_factory=dict)
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -31,8 +39,14 @@ class Match:
 
     @property
     def config(self) -> Any:
-        """The variant's configuration, with the optional parts that are taken."""
-        return replace(self.variant.config, **{part.optional: True for part in self.parts if part.optional})
+        """The variant's configuration, with the optional parts and assets that are taken."""
+        taken = {part.optional for part in self.parts} | {a.optional for a in self.taken_assets}
+        return replace(self.variant.config, **dict.fromkeys(taken - {""}, True))
+
+    @property
+    def taken_assets(self) -> tuple[Asset, ...]:
+        """The variant's assets that are taken."""
+        return tuple(asset for asset in self.variant.assets if asset.target in self.assets)
 
 
 def match(
@@ -64,15 +78,14 @@ def match(
     if hub.is_repository(source):
         listed = hub.hub_files(source, revision, offline=offline)
         one = _only(source, candidates, lambda v: _chosen(v, listed.__contains__, include) is not None)
-        files = _chosen(one[1], listed.__contains__, include) or {}
-        resolved = hub.resolve(source, revision=revision, patterns=_patterns(files.values()), offline=offline)
-        found = {prefix: resolved.path / name for prefix, name in files.items()}
-        return _checked(Match(resolved, *one, found))
+        chosen = _chosen(one[1], listed.__contains__, include) or _Chosen()
+        resolved = hub.resolve(source, revision=revision, patterns=_patterns(chosen.names), offline=offline)
+        return _checked(_matched(resolved, *one, chosen))
     resolved = hub.resolve(source, revision=revision, search_paths=environments.search_paths())
     if resolved.path.is_file():
         with open_checkpoint(resolved.path) as checkpoint:
             # One file is a whole model only where no other part has to come from elsewhere.
-            one = _only(source, candidates, lambda v: len(v.parts) == 1 and _fits(v.parts[0], checkpoint))
+            one = _only(source, candidates, lambda v: _is_one_file(v) and _fits(v.parts[0], checkpoint))
         return Match(resolved, *one, {one[1].parts[0].prefix: resolved.path})
 
     def present(name: str) -> bool:
@@ -80,8 +93,34 @@ def match(
         return os.path.isfile(resolved.path / name)  # noqa: PTH113
 
     one = _only(source, candidates, lambda v: _chosen(v, present, include) is not None)
-    files = _chosen(one[1], present, include) or {}
-    return _checked(Match(resolved, *one, {prefix: resolved.path / name for prefix, name in files.items()}))
+    return _checked(_matched(resolved, *one, _chosen(one[1], present, include) or _Chosen()))
+
+
+def _matched(source: hub.Source, port: Port, variant: Variant, chosen: _Chosen) -> Match:
+    files = {prefix: source.path / name for prefix, name in chosen.parts.items()}
+    assets = {target: {name: source.path / name for name in names} for target, names in chosen.assets.items()}
+    packaged = {}
+    for part in variant.parts:
+        if part.package:
+            packaged[part.prefix] = _package(part.package)
+            files[part.prefix] = _packaged_file(part, packaged[part.prefix])
+    return Match(source, port, variant, files, assets, packaged)
+
+
+def _package(name: str) -> hub.Source:
+    """A package that ships a part's checkpoint: as installed, else from its environment, which is built if need be."""
+    try:
+        return hub.resolve(f"package:{name}", search_paths=environments.search_paths())
+    except SourceError:
+        environments.install(environments.get(name))
+        return hub.resolve(f"package:{name}", search_paths=environments.search_paths())
+
+
+def _packaged_file(part: Part, source: hub.Source) -> Path:
+    found = next((source.path / name for name in part.files if (source.path / name).is_file()), None)
+    if found is None:
+        raise SourceError(f"package {part.package} {source.revision} has no {' or '.join(part.files)}; install another")
+    return found
 
 
 def _candidates(port: str | None, variant: str | None) -> list[tuple[Port, Variant]]:
@@ -94,23 +133,46 @@ def _candidates(port: str | None, variant: str | None) -> list[tuple[Port, Varia
 
 
 def _check_include(include: AbstractSet[str], candidates: Sequence[tuple[Port, Variant]]) -> None:
-    optional = {part.optional for _, variant in candidates for part in variant.parts if part.optional}
+    optional = {each.optional for _, v in candidates for each in (*v.parts, *v.assets) if each.optional}
     for name in sorted(include - optional):
         known = ", ".join(sorted(optional)) or "no model here has one"
         raise UsageError(f"--include-{name.replace('_', '-')}: no such optional part; known: {known}")
 
 
-def _chosen(variant: Variant, present: Callable[[str], bool], include: Collection[str]) -> dict[str, str] | None:
-    """Each wanted part's file among those present; None if one is missing."""
-    files: dict[str, str] = {}
+def _is_one_file(variant: Variant) -> bool:
+    return len(variant.parts) == 1 and not variant.parts[0].package and not variant.assets
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """Names within a source: each part's file by prefix, each asset's files by target."""
+
+    parts: Mapping[str, str] = field(default_factory=dict)
+    assets: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        return list(dict.fromkeys([*self.parts.values(), *(name for names in self.assets.values() for name in names)]))
+
+
+def _chosen(variant: Variant, present: Callable[[str], bool], include: Collection[str]) -> _Chosen | None:
+    """Each wanted part's file and each wanted asset's files among those present; None if one is missing."""
+    parts: dict[str, str] = {}
+    assets: dict[str, list[str]] = {}
     for part in variant.parts:
-        if part.optional and part.optional not in include:
+        if part.package or (part.optional and part.optional not in include):
             continue
         name = next((f for f in part.files if present(f)), None)
         if name is None:
             return None
-        files[part.prefix] = name
-    return files
+        parts[part.prefix] = name
+    for asset in variant.assets:
+        if asset.optional and asset.optional not in include:
+            continue
+        if not all(map(present, asset.files)):
+            return None
+        assets[asset.target] = [*asset.files, *filter(present, asset.helpful)]
+    return _Chosen(parts, assets)
 
 
 def _patterns(files: Collection[str]) -> list[str]:

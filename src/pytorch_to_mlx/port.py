@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytorch_to_mlx.errors import ConfigError
@@ -30,6 +31,8 @@ class Part:
         prefix: where its parameters stand in the model ("" for the whole model).
         optional: name of the configuration's boolean that says whether the part is there; such a part is left out
             unless asked for (`default_voice` with `--include-default-voice`).
+        package: the package that ships this checkpoint, where it does not lie in the source; `environments.toml` has
+            an environment of this name that brings it.
     """
 
     files: tuple[str, ...]
@@ -37,11 +40,33 @@ class Part:
     weights: WeightMap
     prefix: str = ""
     optional: str = ""
+    package: str = ""
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A file of the model folder that holds no weights: a tokenizer, a voice.
+
+    Attributes:
+        target: its name in the folder.
+        files: names within the source that it is made of; all must be there.
+        helpful: further ones, taken where they are there.
+        make: its content, from the paths by name; a copy of the only file if None.
+        optional: as a part's; such an asset is left out unless asked for.
+        notice: a sentence for the card of a folder that has it.
+    """
+
+    target: str
+    files: tuple[str, ...]
+    helpful: tuple[str, ...] = ()
+    make: Callable[[Mapping[str, Path]], bytes] | None = None
+    optional: str = ""
+    notice: str = ""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One set of published weights of an architecture: a configuration and the parts of its checkpoint.
+    """One set of published weights of an architecture: a configuration, the parts of its checkpoint, and its assets.
 
     Attributes:
         licence: SPDX identifier of the weights' licence, or "unknown".
@@ -54,6 +79,42 @@ class Variant:
     config: Any
     parts: tuple[Part, ...]
     base_model: str = ""
+    assets: tuple[Asset, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a model that is checked by itself: cases of its own, bars, and how ours computes them.
+
+    Attributes:
+        run: computes one case: (subject, inputs, noise), with `parity.tap` recording on the way. The subject is the
+            network at `network`, or the whole model where that is "".
+        bars: what taps must hold, by mode ("float32", "float16", "bfloat16", "8-bit", ...) and tap pattern (fnmatch);
+            the first pattern that matches counts, and a tap without one is only reported. A stage is left out in
+            modes for which it has none.
+        network: path of the network whose modules are recorded, and whose parameters the controls perturb.
+        alive: the least that a case's measures must reach for it to prove anything, by measure.
+        names: our names of taps that upstream calls otherwise.
+        layouts: upstream's layout of taps and ours, by tap pattern, such as `{"conv[1-6]": "NCL1->NLC"}`.
+        leading: patterns of taps whose recording holds the first items of the first axis only.
+        control_case: the cheapest case, on which the controls are tried first; "" where another stage controls the
+            same parameters.
+        together: computes the case "all" from every case's inputs, where the reference has one.
+    """
+
+    run: Callable[[Any, Mapping[str, np.ndarray], Mapping[str, np.ndarray]], None]
+    bars: Mapping[str, Mapping[str, Bar]]
+    network: str = ""
+    alive: Mapping[str, float] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    layouts: Mapping[str, str] = field(default_factory=dict)
+    leading: tuple[str, ...] = ()
+    control_case: str = "short"
+    together: Callable[[Any, Sequence[Mapping[str, np.ndarray]]], None] | None = None
+
+    def our_name(self, tap: str) -> str:
+        """What we call upstream's tap."""
+        return self.names.get(tap, tap)
 
 
 @dataclass(frozen=True)
@@ -63,27 +124,22 @@ class Reference:
     Attributes:
         script: file name under `references/`.
         upstream: the judged package and version, for people.
-        bars: what taps must hold, by mode ("float32", "float16", "bfloat16", "8-bit", ...) and tap pattern (fnmatch);
-            the first pattern that matches counts, and a tap without one is only reported.
-        alive: the least that a case's measures must reach for it to prove anything, by measure.
-        names: our names of taps that upstream calls otherwise.
-        layouts: upstream's layout of taps and ours, by tap pattern, such as `{"conv[1-6]": "NCL1->NLC"}`.
-        leading: patterns of taps whose recording holds the first items of the first axis only.
-        control_case: the cheapest case, on which the controls are tried first.
-        run: computes one case: (model, inputs, noise), with `parity.tap` recording on the way.
-        together: computes the case "all" from every case's inputs, where the reference has one.
+        stages: by what stands before the first "/" in the names of their cases; "" for cases without one.
     """
 
     script: str
     upstream: str
-    run: Callable[[Any, Mapping[str, np.ndarray], Mapping[str, np.ndarray]], None]
-    bars: Mapping[str, Mapping[str, Bar]]
-    alive: Mapping[str, float] = field(default_factory=dict)
-    names: Mapping[str, str] = field(default_factory=dict)
-    layouts: Mapping[str, str] = field(default_factory=dict)
-    leading: tuple[str, ...] = ()
-    control_case: str = "short"
-    together: Callable[[Any, Sequence[Mapping[str, np.ndarray]]], None] | None = None
+    stages: Mapping[str, Stage]
+
+    def stage(self, case: str) -> Stage:
+        """The stage of the case called so. Raises `KeyError` if none is declared."""
+        first, slash, _ = case.partition("/")
+        return self.stages[first if slash else ""]
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """Every mode that some stage has bars for."""
+        return tuple(dict.fromkeys(mode for stage in self.stages.values() for mode in stage.bars))
 
 
 @dataclass(frozen=True)
@@ -97,7 +153,7 @@ class Port:
         variants: by name.
         config_type: the configuration's dataclass.
         build: configuration -> network with upstream's parameter names, weights not yet loaded.
-        model: (network, configuration) -> object with the task's methods.
+        model: (network, configuration, model folder) -> object with the task's methods.
         quantization: what may be quantized.
         reference: the upstream code to check against.
     """
@@ -108,7 +164,7 @@ class Port:
     variants: Mapping[str, Variant]
     config_type: type
     build: Callable[[Any], nn.Module]
-    model: Callable[[Any, Any], Any]
+    model: Callable[[Any, Any, Path], Any]
     quantization: QuantizationPolicy
     reference: Reference
 

@@ -105,7 +105,7 @@ def test_a_changed_weight_is_named_as_first_divergence(
     save_file(weights, changed / "model.safetensors", {"format": "mlx"})
     report = checked(target, changed, source, audio, controls=False)
     assert not report.passed
-    names = registry.get(target.model).reference.names
+    names = registry.get(target.model).reference.stages[""].names
     divergences = {
         names.get(case.first_divergence, case.first_divergence) for case in report.cases if case.first_divergence
     }

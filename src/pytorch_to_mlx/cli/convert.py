@@ -84,5 +84,5 @@ def command(
     )
     if made.url:
         print(f"uploaded to {made.url}")
-    if precision(made.config) in registry.get(made.config.model_type).reference.bars:
+    if precision(made.config) in registry.get(made.config.model_type).reference.modes:
         note(f"next: pytorch-to-mlx validate {made.folder}")

@@ -23,6 +23,7 @@ def render_card(
     accounting: Sequence[Row],
     policy: QuantizationPolicy,
     base_model: str = "",
+    notices: Sequence[str] = (),
 ) -> str:
     """The card of a converted model, with the front matter that the Hub reads.
 
@@ -33,12 +34,14 @@ def render_card(
         accounting: the weight map's table, one row for each source tensor.
         policy: what the port lets be quantized, and what never.
         base_model: the Hub repository of the original weights, where there is one.
+        notices: sentences that whoever uses this folder should read.
     """
     title = f"{config.model_type} {config.variant}".strip()
     blocks = [
         _front_matter(config, licence, base_model),
         f"# {title}, for MLX",
         f"{summary}\n\nConverted from PyTorch by {config.converter.name} {config.converter.version}.",
+        *(f"> {notice}" for notice in notices),
         "## Use",
         '```python\nfrom pytorch_to_mlx import load\n\nmodel = load("PATH_OF_THIS_FOLDER")\n```',
         "## Source",
@@ -75,6 +78,7 @@ def _source(config: FolderConfig) -> str:
     source = config.source
     revision = f", revision {_code(source.revision)}" if source.revision else ""
     files = [[_code(file.name), f"{file.bytes:,}"] for file in source.files]
+    files += [[f"{_code(p.file)} of the package {_code(f'{p.package} {p.version}')}", ""] for p in source.packaged or ()]
     return f"{source.kind} {_code(source.location)}{revision}\n\n{_table(['file', 'bytes'], files)}"
 
 

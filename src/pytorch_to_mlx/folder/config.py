@@ -24,6 +24,14 @@ class SourceFile(_Record):
     bytes: int = Field(ge=0)
 
 
+class Packaged(_Record):
+    """A checkpoint file that came from a package, not from the source."""
+
+    package: str
+    version: str
+    file: str
+
+
 class SourceRecord(_Record):
     """Where the model came from: a Hub repository, a package, or a local file or folder by its name alone."""
 
@@ -31,6 +39,7 @@ class SourceRecord(_Record):
     location: str
     revision: str | None = None
     files: list[SourceFile] = []
+    packaged: list[Packaged] | None = None
 
 
 class Converter(_Record):

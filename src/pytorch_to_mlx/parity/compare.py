@@ -27,6 +27,7 @@ class Bar:
         kind: "relative": largest error over the reference's largest magnitude; "cents": largest distance in pitch, in
             frames whose `where` tap exceeds `above`; "exact": equal integers, but for ties; "info": reported only.
         limit: the largest error allowed ("exact": unused).
+        floors: "relative": where upstream's own float32 error is known, this many times it is allowed too.
         where, above: the tap that selects the frames of a "cents" bar.
         same: a tap of integers; frames in which it differs are left to its own bar.
         candidates: tap with a value for each candidate, shape (items, candidates), by which an "exact" mismatch may
@@ -35,6 +36,7 @@ class Bar:
 
     kind: Literal["relative", "cents", "exact", "info"]
     limit: float = 0.0
+    floors: float = 0.0
     where: str = ""
     above: float = 0.0
     same: str = ""
@@ -73,6 +75,7 @@ def compare_tap(
             name, bar.kind, reference.shape, INFINITY, bar.limit, False, INFINITY, float("nan"), floor, compared
         )
     ties: tuple[int, ...] = ()
+    limit = bar.limit
     if bar.kind == "exact":
         error, ties = _mismatches(ours, reference, bar, others)
     elif bar.kind == "cents":
@@ -81,6 +84,7 @@ def compare_tap(
         floor = None  # recorded in Hz
     else:
         error = relative_error(ours, reference)
+        limit = max(limit, bar.floors * (floor or 0.0))
     a, b = ours.astype(np.float64), reference.astype(np.float64)
     finite = np.isfinite(b) & np.isfinite(a)
     return TapResult(
@@ -88,8 +92,8 @@ def compare_tap(
         kind=bar.kind,
         shape=tuple(reference.shape),
         error=error,
-        limit=bar.limit,
-        passed=bar.kind == "info" or bool(error <= bar.limit),
+        limit=limit,
+        passed=bar.kind == "info" or bool(error <= limit),
         max_abs=float(np.abs(a[finite] - b[finite]).max(initial=0.0)),
         correlation=_correlation(a[finite], b[finite]),
         floor=floor,

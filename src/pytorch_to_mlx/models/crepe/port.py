@@ -11,7 +11,7 @@ from pytorch_to_mlx.audio import Audio
 from pytorch_to_mlx.models.crepe.model import CrepeTracker
 from pytorch_to_mlx.models.crepe.network import Crepe, CrepeConfig
 from pytorch_to_mlx.parity import Bar, scope, tap
-from pytorch_to_mlx.port import Part, Port, Reference, Variant
+from pytorch_to_mlx.port import Part, Port, Reference, Stage, Variant
 from pytorch_to_mlx.quantization import Choice, QuantizationPolicy
 from pytorch_to_mlx.tasks import Decoder
 from pytorch_to_mlx.weights import Drop, Rename, WeightMap
@@ -60,6 +60,25 @@ def _run(model: CrepeTracker, inputs: Mapping[str, np.ndarray], noise: Mapping[s
             tap("dithered_pitch", dithered.pitch)
 
 
+STAGE = Stage(
+    run=_run,
+    bars={
+        "float32": {
+            "viterbi/bins": Bar("exact"),
+            "*/bins": Bar("exact", candidates="probabilities"),
+            "*pitch": Bar("cents", 0.1, where="periodicity", above=VOICED, same="bins"),
+            "*": Bar("relative", 1e-5),
+        },
+        "float16": {"probabilities": Bar("relative", 0.01)},
+        "bfloat16": {"probabilities": Bar("relative", 0.1)},
+        "8-bit": {"probabilities": Bar("relative", 0.02)},
+        "4-bit": {"probabilities": Bar("relative", 0.2)},
+    },
+    layouts={"conv[1-6]": "NCL1->NLC", "conv[1-6]_BN": "NCL1->NLC"},
+    alive={"voiced_fraction": 0.1, "nearest_distance": 0.05},
+    leading=("conv*", "embedding", "classifier"),
+)
+
 PORT = Port(
     name="crepe",
     summary="CREPE pitch tracker",
@@ -73,7 +92,7 @@ PORT = Port(
     },
     config_type=CrepeConfig,
     build=Crepe,
-    model=lambda network, config: CrepeTracker(network),
+    model=lambda network, config, folder: CrepeTracker(network),
     quantization=QuantizationPolicy(
         quantize=(Choice("classifier", "a linear layer; only the bins' ranking and the pitch near the best count"),),
         never=(Choice("conv[1-6](_BN)?", "MLX has no quantized convolution"),),
@@ -81,21 +100,6 @@ PORT = Port(
     reference=Reference(
         script="crepe.py",
         upstream="torchcrepe 0.0.24",
-        run=_run,
-        bars={
-            "float32": {
-                "viterbi/bins": Bar("exact"),
-                "*/bins": Bar("exact", candidates="probabilities"),
-                "*pitch": Bar("cents", 0.1, where="periodicity", above=VOICED, same="bins"),
-                "*": Bar("relative", 1e-5),
-            },
-            "float16": {"probabilities": Bar("relative", 0.01)},
-            "bfloat16": {"probabilities": Bar("relative", 0.1)},
-            "8-bit": {"probabilities": Bar("relative", 0.02)},
-            "4-bit": {"probabilities": Bar("relative", 0.2)},
-        },
-        layouts={"conv[1-6]": "NCL1->NLC", "conv[1-6]_BN": "NCL1->NLC"},
-        alive={"voiced_fraction": 0.1, "nearest_distance": 0.05},
-        leading=("conv*", "embedding", "classifier"),
+        stages={"": STAGE},
     ),
 )

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from pytorch_to_mlx.audio import Audio
-from pytorch_to_mlx.components.voice_encoder import VoiceEncoder
-from pytorch_to_mlx.models.voice_encoder.frontend import ChatterboxFrontEnd, ResemblyzerFrontEnd
-from pytorch_to_mlx.models.voice_encoder.model import VoiceEncoderModel
+from pytorch_to_mlx.components.voice_encoder.frontend import ChatterboxFrontEnd, ResemblyzerFrontEnd
+from pytorch_to_mlx.components.voice_encoder.model import VoiceEncoderModel
+from pytorch_to_mlx.components.voice_encoder.network import VoiceEncoder
 from pytorch_to_mlx.parity import Bar, tap
-from pytorch_to_mlx.port import Part, Port, Reference, Variant
+from pytorch_to_mlx.port import Part, Port, Reference, Stage, Variant
 from pytorch_to_mlx.quantization import Choice, QuantizationPolicy
 from pytorch_to_mlx.weights import Drop, Fuse, Rename, WeightMap
 
@@ -41,7 +42,7 @@ def _build(config: VoiceEncoderConfig) -> VoiceEncoder:
     return VoiceEncoder()
 
 
-def _model(network: VoiceEncoder, config: VoiceEncoderConfig) -> VoiceEncoderModel:
+def _model(network: VoiceEncoder, config: VoiceEncoderConfig, folder: Path) -> VoiceEncoderModel:
     front_end = ResemblyzerFrontEnd() if config.front_end == "resemblyzer" else ChatterboxFrontEnd()
     return VoiceEncoderModel(network, front_end)
 
@@ -56,6 +57,19 @@ def _together(model: VoiceEncoderModel, inputs: Sequence[Mapping[str, np.ndarray
     tap("speaker", model.embed_speaker(recordings))
     tap("similarity", np.array([[model.similarity(a, b) for b in embeds] for a in embeds]))
 
+
+STAGE = Stage(
+    run=_run,
+    together=_together,
+    bars={
+        "float32": {"vad*": Bar("exact"), "trim": Bar("exact"), "*": Bar("relative", 1e-5)},
+        "float16": {"*embed*": Bar("relative", 0.02)},
+        "bfloat16": {"*embed*": Bar("relative", 0.1)},
+    },
+    names={"linear": "proj"},
+    leading=("lstm",),
+    alive={"kept": 0.2, "active_units": 0.1, "nearest_distance": 0.05},
+)
 
 PORT = Port(
     name="voice_encoder",
@@ -102,15 +116,6 @@ PORT = Port(
     reference=Reference(
         script="voice_encoder.py",
         upstream="Resemblyzer 0.1.4, chatterbox-tts 0.1.7",
-        run=_run,
-        together=_together,
-        bars={
-            "float32": {"vad*": Bar("exact"), "trim": Bar("exact"), "*": Bar("relative", 1e-5)},
-            "float16": {"*embed*": Bar("relative", 0.02)},
-            "bfloat16": {"*embed*": Bar("relative", 0.1)},
-        },
-        names={"linear": "proj"},
-        leading=("lstm",),
-        alive={"kept": 0.2, "active_units": 0.1, "nearest_distance": 0.05},
+        stages={"": STAGE},
     ),
 )

@@ -8,9 +8,9 @@ import mlx.core as mx
 import numpy as np
 
 from pytorch_to_mlx.audio import Audio
-from pytorch_to_mlx.components.voice_encoder import VoiceEncoder, unit
+from pytorch_to_mlx.components.voice_encoder.frontend import FrontEnd
+from pytorch_to_mlx.components.voice_encoder.network import VoiceEncoder, unit
 from pytorch_to_mlx.errors import AudioError
-from pytorch_to_mlx.models.voice_encoder.frontend import FrontEnd
 from pytorch_to_mlx.parity import tap
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from pytorch_to_mlx.audio import Audio
 from pytorch_to_mlx.audio.spectrum import mel_filters, power_spectrogram
-from pytorch_to_mlx.components.voice_encoder import FRAMES, MELS
+from pytorch_to_mlx.components.voice_encoder.network import FRAMES, MELS
 from pytorch_to_mlx.errors import AudioError, MissingDependencyError
 from pytorch_to_mlx.parity import tap
 

@@ -1,0 +1,140 @@
+"""validate(): a model folder against the upstream PyTorch code, tap by tap, live."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import mlx.core as mx
+
+from pytorch_to_mlx import registry
+from pytorch_to_mlx.errors import AudioError, FolderError, UsageError
+from pytorch_to_mlx.folder import FolderConfig, read_config, replace_file, with_parity
+from pytorch_to_mlx.loading import load
+from pytorch_to_mlx.matching import match
+from pytorch_to_mlx.parity import Recording
+from pytorch_to_mlx.report import ParityReport
+from pytorch_to_mlx.validation.recordings import Originals, record_reference
+from pytorch_to_mlx.validation.stages import check_alive, check_controls, compare
+
+# Read at MLX's first operation; without it CUDA and the newest Apple GPUs keep 10 bits of mantissa in float32 products.
+os.environ.setdefault("MLX_ENABLE_TF32", "0")
+
+Note = Callable[[str], None]
+
+
+def validate(
+    folder: str | Path,
+    *,
+    source: str | None = None,
+    audio: Sequence[str | Path] = (),
+    seconds: float | None = None,
+    controls: bool = True,
+    offline: bool = False,
+    note: Note = lambda line: None,
+) -> ParityReport:
+    """Compare a model folder with upstream, write `parity.json` and the card's section, and report.
+
+    Args:
+        folder: a folder that `convert` wrote.
+        source: where the PyTorch checkpoint is now, if it came from a local file or folder.
+        audio: recordings to compare on, besides the reference's own.
+        seconds: how much of each recording to use.
+        controls: perturb every parameter in turn; each must move a tap.
+        offline: take Hub repositories from the cache only.
+        note: called with a line at each step.
+
+    Raises:
+        PytorchToMlxError: the check cannot be carried out. A model that fails the check is no error: see the report.
+    """
+    path = Path(folder)
+    config = read_config(path)
+    _check_arguments(path, audio, seconds)
+    port = registry.get(config.model_type)
+    mode = precision(config)
+    modes = port.reference.modes
+    if mode not in modes:
+        raise UsageError(f"{port.name} declares no bar for {mode}; validate one of {', '.join(modes)}")
+    originals = _originals(config, source, offline)
+    recorded = Recording.read(
+        record_reference(port.reference, config.variant, originals=originals, audio=audio, seconds=seconds, note=note)
+    )
+    check_alive(recorded, port.reference)
+    note("computing the same with MLX")
+    model = load(path)
+    cases = compare(model, recorded, port.reference, mode)
+    checked = None
+    if controls and all(case.first_divergence is None for case in cases):
+        note("perturbing each parameter in turn")
+        checked = check_controls(model, recorded, port.reference, mode)
+    report = ParityReport(
+        model_type=port.name,
+        variant=config.variant,
+        mode=mode,
+        reference=port.reference.upstream,
+        upstream=recorded.versions,
+        checkpoint=recorded.checkpoint,
+        system=_system(),
+        cases=tuple(cases),
+        controls=checked,
+    )
+    replace_file(path, "parity.json", report.to_json())
+    card = path / "README.md"
+    if card.is_file():
+        replace_file(path, "README.md", with_parity(card.read_text(encoding="utf-8"), report.markdown()).encode())
+    return report
+
+
+def _check_arguments(path: Path, audio: Sequence[str | Path], seconds: float | None) -> None:
+    """What would otherwise fail only after minutes of work."""
+    if not os.access(path, os.W_OK):
+        raise FolderError(f"{path} is read-only, and parity.json goes there; make it writable")
+    if seconds is not None and not (math.isfinite(seconds) and seconds > 0):
+        raise UsageError(f"--seconds {seconds:g} is no length of a recording")
+    for file in audio:
+        if not Path(file).is_file():
+            raise AudioError(f"--audio {file}: no such file")
+
+
+def _system() -> dict[str, str]:
+    return {
+        "mlx": version("mlx"),
+        "device": str(mx.default_device().type).split(".")[-1],
+        "machine": platform.machine(),
+        "TF32": "off" if os.environ["MLX_ENABLE_TF32"] == "0" else "on",
+    }
+
+
+def precision(config: FolderConfig) -> str:
+    """The mode whose bars count: the dtype, or the bits of quantization."""
+    return config.dtype if config.quantization is None else f"{config.quantization['bits']}-bit"
+
+
+def _originals(config: FolderConfig, source: str | None, offline: bool) -> Originals:
+    recorded = config.source
+    if source is None:
+        if recorded.kind in ("file", "folder"):
+            raise UsageError(
+                f"the model comes from the local {recorded.kind} {recorded.location}; say where it is with --source"
+            )
+        source = f"package:{recorded.location}" if recorded.kind == "package" else recorded.location
+    revision = recorded.revision if recorded.kind == "hub" and source == recorded.location else None
+    found = match(source, port=config.model_type, variant=config.variant, revision=revision, offline=offline)
+    own = [path for prefix, path in found.files.items() if prefix not in found.packaged]
+    files = [*own, *(path for files in found.assets.values() for path in files.values())]
+    return Originals(own[0] if len(files) == 1 else found.source.path, tuple(dict.fromkeys(files)))
+
+
+__all__ = [
+    "Originals",
+    "check_alive",
+    "check_controls",
+    "compare",
+    "precision",
+    "record_reference",
+    "validate",
+]

@@ -1,0 +1,148 @@
+"""The stages of a reference: alive, equal tap by tap, and sensitive to every parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+from mlx.utils import tree_flatten
+
+from pytorch_to_mlx.errors import ParityError
+from pytorch_to_mlx.parity import Bar, Case, Recording, compare_tap, recording
+from pytorch_to_mlx.port import Reference, Stage
+from pytorch_to_mlx.report import CaseResult, Controls, TapResult
+from pytorch_to_mlx.weights import Layout
+
+TOGETHER = "all"
+PERTURBATION = 0.01
+
+
+def check_alive(recorded: Recording, reference: Reference) -> None:
+    """Refuse a recording that exercises too little.
+
+    Raises:
+        ParityError: names the case and the measure.
+    """
+    for name, stage in reference.stages.items():
+        cases = [case for case in recorded.cases if reference.stage(case.name) is stage]
+        for measure, least in stage.alive.items():
+            measured = {case.name: case.alive[measure] for case in cases if measure in case.alive}
+            if cases and not measured:
+                of = f" {name}" if name else ""
+                raise ParityError(
+                    f"the reference {recorded.reference}{of} records no {measure}, by which its cases are judged alive"
+                )
+            for case, value in measured.items():
+                if value < least:
+                    raise ParityError(f"case {case} is dead: {measure} is {value:g}, at least {least:g} is needed")
+
+
+def compare(model: Any, recorded: Recording, reference: Reference, mode: str) -> list[CaseResult]:
+    """Compute and compare every case of the stages that have bars for `mode`."""
+    return list(_compared(model, recorded, _judged(recorded, reference, mode), reference, mode))
+
+
+def check_controls(model: Any, recorded: Recording, reference: Reference, mode: str) -> Controls:
+    """Perturb each parameter in turn; one that moves no tap of its stage past its bar is named."""
+    cases = _judged(recorded, reference, mode)
+    names = [name for name, _ in tree_flatten(model.network.parameters())]
+    unmoved: list[str] = []
+    for name in names:
+        stage = _controlling(reference, name)
+        # The cheapest case first: it notices nearly everything.
+        own = [case for case in cases if stage and reference.stage(case.name) is stage]
+        own.sort(key=lambda case: case.name.rpartition("/")[2] != (stage.control_case if stage else ""))
+        with _perturbed(model.network, name):
+            if all(case.first_divergence is None for case in _compared(model, recorded, own, reference, mode)):
+                unmoved.append(name)
+    return Controls(len(names), tuple(unmoved))
+
+
+def _controlling(reference: Reference, parameter: str) -> Stage | None:
+    """The stage whose cases a change of the parameter must move: that of the innermost network around it."""
+    stages = [s for s in reference.stages.values() if s.control_case and _within(parameter, s.network)]
+    return max(stages, key=lambda stage: len(stage.network), default=None)
+
+
+def _within(parameter: str, network: str) -> bool:
+    return not network or parameter.startswith(f"{network}.")
+
+
+def _judged(recorded: Recording, reference: Reference, mode: str) -> list[Case]:
+    return [case for case in recorded.cases if case.taps and mode in reference.stage(case.name).bars]
+
+
+def _compared(
+    model: Any, recorded: Recording, cases: Sequence[Case], reference: Reference, mode: str
+) -> Iterator[CaseResult]:
+    for case in cases:
+        stage = reference.stage(case.name)
+        taps = _compare_case(_compute(model, recorded, case, stage), case, stage, stage.bars[mode])
+        yield CaseResult(case.name, tuple(taps), case.alive)
+
+
+def _compute(model: Any, recorded: Recording, case: Case, stage: Stage) -> dict[str, np.ndarray]:
+    """Our taps of one case, under our names."""
+    wanted = {stage.our_name(name) for name in case.taps}
+    network = _network(model.network, stage.network)
+    subject = network if stage.network else model
+    with recording(network, wanted.__contains__) as tape:
+        if case.name == TOGETHER and stage.together is not None:
+            stage.together(subject, [other.inputs for other in recorded.cases if other.name != TOGETHER])
+        else:
+            stage.run(subject, case.inputs, case.noise)
+    return tape.taps
+
+
+def _network(network: nn.Module, path: str) -> nn.Module:
+    for name in path.split(".") if path else ():
+        network = getattr(network, name)
+    return network
+
+
+@contextmanager
+def _perturbed(network: nn.Module, name: str) -> Iterator[None]:
+    """Within the block, the parameter `name` is off by noise of 1 % of each value."""
+    original = dict(tree_flatten(network.parameters()))[name]
+    scale = mx.abs(original.astype(mx.float32))
+    scale = mx.where(scale == 0, mx.where(scale.max() > 0, scale.max(), 1.0), scale)
+    noise = mx.random.normal(original.shape, key=mx.random.key(len(name)))
+    if original.dtype == mx.uint32:
+        changed = original ^ 1
+    else:
+        changed = (original.astype(mx.float32) + PERTURBATION * scale * noise).astype(original.dtype)
+    network.load_weights([(name, changed)], strict=False)
+    try:
+        yield
+    finally:
+        network.load_weights([(name, original)], strict=False)
+
+
+def _compare_case(
+    ours: Mapping[str, np.ndarray], case: Case, stage: Stage, bars: Mapping[str, Bar]
+) -> Iterator[TapResult]:
+    pairs: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    compared: dict[str, str] = {}
+    for name, theirs in case.taps.items():
+        key = stage.our_name(name)
+        if key not in ours:
+            raise ParityError(f"case {case.name}: our side records no tap {key} (upstream's {name})")
+        mine = ours[key]
+        layout = next((v for pattern, v in stage.layouts.items() if fnmatchcase(name, pattern)), None)
+        theirs = Layout(layout).apply(theirs) if layout else theirs
+        if any(fnmatchcase(name, pattern) for pattern in stage.leading) and len(theirs) < len(mine):
+            compared[name] = f"first {len(theirs)} of {len(mine)}"
+            mine = mine[: len(theirs)]
+        pairs[name] = (mine, theirs)
+    for name, (mine, theirs) in pairs.items():
+        bar = next((b for p, b in bars.items() if fnmatchcase(name, p)), Bar("info"))
+        scope = name.rpartition("/")[0]
+        near = {k.removeprefix(f"{scope}/") if scope else k: v for k, v in pairs.items()}
+        yield compare_tap(
+            name, mine, theirs, bar, floor=case.floor.get(name), compared=compared.get(name, ""), others=near
+        )
