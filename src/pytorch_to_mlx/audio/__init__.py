@@ -22,6 +22,20 @@ def naming(path: str | Path) -> Iterator[None]:
         raise AudioError(f"{path}: {error}") from None
 
 
+def file_format(path: str | Path) -> str:
+    """libsndfile's name of the audio format that a file's suffix stands for.
+
+    Raises:
+        AudioError: none.
+    """
+    import soundfile
+
+    kind = {"aif": "AIFF", "oga": "OGG", "opus": "OGG"}.get(suffix := Path(path).suffix[1:].lower(), suffix.upper())
+    if kind not in soundfile.available_formats():
+        raise AudioError(f"{path}: no audio format is called {suffix!r}; use .wav, .flac, .ogg or .mp3")
+    return kind
+
+
 @dataclass(frozen=True, eq=False)
 class Audio:
     """A mono recording.
@@ -64,10 +78,16 @@ class Audio:
             return cls(samples.mean(axis=1), rate)
 
     def write(self, path: str | Path) -> None:
-        """Write a 16-bit PCM file of the format that the suffix names."""
+        """Write a file of the format that the suffix names, in 16-bit PCM where the format has that.
+
+        Raises:
+            AudioError: the suffix names no format that libsndfile writes.
+        """
         import soundfile
 
-        soundfile.write(path, self.samples, self.rate, subtype="PCM_16")
+        kind = file_format(path)
+        subtype = "PCM_16" if soundfile.check_format(kind, "PCM_16") else None
+        soundfile.write(path, self.samples, self.rate, subtype=subtype, format=kind)
 
     @property
     def seconds(self) -> float:
@@ -83,4 +103,4 @@ class Audio:
         return Audio(self.samples[round(start * self.rate) : round(end * self.rate)], self.rate)
 
 
-__all__ = ["Audio", "Method", "naming", "resample"]
+__all__ = ["Audio", "Method", "file_format", "naming", "resample"]

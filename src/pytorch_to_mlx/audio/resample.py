@@ -7,9 +7,10 @@ from typing import Literal
 
 import numpy as np
 
+from pytorch_to_mlx.audio.sinc import resample_sinc
 from pytorch_to_mlx.errors import AudioError, MissingDependencyError
 
-Method = Literal["soxr_hq", "kaiser_best", "kaiser_fast"]
+Method = Literal["soxr_hq", "kaiser_best", "kaiser_fast", "sinc_hann"]
 
 
 def resample(
@@ -21,8 +22,8 @@ def resample(
 ) -> np.ndarray:
     """Convert `samples`, shape (n,) float32, to `target_rate`.
 
-    `soxr_hq` is librosa's default; the two Kaiser windows are resampy's. The result's length, n * ratio, is rounded up
-    as librosa does it, or down as resampy does.
+    `soxr_hq` is librosa's default; the two Kaiser windows are resampy's, `sinc_hann` is torchaudio's default. The
+    result's length, n * ratio, is rounded up as librosa and torchaudio do it, or down as resampy does.
 
     Raises:
         AudioError: less than one sample at `target_rate`.
@@ -35,6 +36,8 @@ def resample(
         import soxr
 
         converted = soxr.resample(samples, source_rate, target_rate, quality=method)
+    elif method == "sinc_hann":
+        converted = resample_sinc(samples, source_rate, target_rate)
     else:
         try:
             import resampy

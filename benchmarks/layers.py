@@ -1,0 +1,116 @@
+"""Times MLX's own operations against the lowerings of `layers`, in turns, in one process: medians and ratios.
+
+python benchmarks/layers.py [--repeats 11]
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import statistics
+import time
+from collections.abc import Callable
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from pytorch_to_mlx.layers import elementwise
+from pytorch_to_mlx.layers.attention import attention
+from pytorch_to_mlx.layers.convolution import Conv1d, ConvTranspose1d
+from pytorch_to_mlx.layers.device import can_compile, linux_cpu
+
+Work = Callable[[], mx.array]
+Row = tuple[str, Work, Work]
+
+CONVOLUTIONS = [  # batch, time, in, out, kernel, stride, dilation, groups, and where it is from
+    (1, 12000, 64, 64, 11, 1, 5, 1, "HiFT, residual block"),
+    (1, 2400, 256, 256, 7, 1, 1, 1, "HiFT, residual block"),
+    (1, 12000, 18, 256, 30, 15, 1, 1, "HiFT, source"),
+    (1, 500, 80, 512, 7, 1, 1, 1, "HiFT, entry"),
+    (2, 500, 256, 256, 3, 1, 1, 1, "flow estimator"),
+    (1, 1000, 512, 512, 3, 1, 1, 1, "conformer"),
+    (1, 250, 128, 32, 3, 1, 2, 1, "CAM++"),
+    (1, 500, 1280, 1280, 31, 1, 1, 1280, "S3 tokenizer, FSMN"),
+]
+TRANSPOSED = [  # time, in, out, kernel, stride
+    (200, 512, 256, 16, 8),
+    (1600, 256, 128, 11, 5),
+    (8000, 128, 64, 7, 3),
+]
+HEADS = [(2, 8, 500, 64), (1, 20, 750, 64), (2, 16, 200, 64), (2, 16, 1, 64)]
+NATIVE: dict[str, Callable[[mx.array], mx.array]] = {
+    "exp": mx.exp,
+    "sigmoid": mx.sigmoid,
+    "silu": nn.silu,
+    "tanh": mx.tanh,
+    "elu": nn.elu,
+    "mish": nn.mish,
+    "gelu": nn.gelu,
+    "gelu_tanh": nn.gelu_approx,
+    "sin": mx.sin,
+    "softmax": lambda x: mx.softmax(x, axis=-1),
+}
+
+
+def convolution_row(case: tuple[int, int, int, int, int, int, int, int, str]) -> Row:
+    batch, length, channels, outputs, kernel, stride, dilation, groups, origin = case
+    layer = Conv1d(channels, outputs, kernel, stride, 0, dilation, groups)
+    x = mx.random.normal((batch, length + dilation * (kernel - 1), channels))
+    mx.eval(layer.parameters(), x)
+    extra = f" dilation {dilation}" * (dilation > 1) + f" stride {stride}" * (stride > 1) + " depthwise" * (groups > 1)
+    name = f"conv1d {(batch, length, channels)} to {outputs}, kernel {kernel}{extra} ({origin})"
+    return name, lambda: mx.conv1d(x, layer.weight, stride, 0, dilation, groups) + layer.bias, lambda: layer(x)
+
+
+def transposed_row(case: tuple[int, int, int, int, int]) -> Row:
+    length, channels, outputs, kernel, stride = case
+    layer = ConvTranspose1d(channels, outputs, kernel, stride)
+    x = mx.random.normal((1, length, channels))
+    mx.eval(layer.parameters(), x)
+    name = f"conv_transpose1d {(1, length, channels)} to {outputs}, kernel {kernel} stride {stride} (HiFT)"
+    return name, lambda: mx.conv_transpose1d(x, layer.weight, stride) + layer.bias, lambda: layer(x)
+
+
+def attention_row(case: tuple[int, int, int, int]) -> Row:
+    batch, heads, queries, depth = case
+    q = mx.random.normal(case)
+    k = v = mx.random.normal((batch, heads, max(queries, 400), depth))
+    mx.eval(q, k)
+    native = mx.fast.scaled_dot_product_attention
+    return f"attention {case}", lambda: native(q, k, v, scale=0.125), lambda: attention(q, k, v, scale=0.125)
+
+
+def elementwise_row(name: str, size: int) -> Row:
+    x = mx.random.normal((size // 512, 512)) * 3
+    mx.eval(x)
+    ours = getattr(elementwise, name)
+    return f"{name} of {size}", lambda: NATIVE[name](x), lambda: ours(x)
+
+
+def seconds(work: Work) -> float:
+    start = time.perf_counter()
+    mx.eval(work())
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=11)
+    repeats = parser.parse_args().repeats
+    version = importlib.metadata.version("mlx")
+    print(f"MLX {version}, {mx.default_device()}; lowered: {linux_cpu()}, g++: {can_compile()}")
+    print("native ms  ours ms   ratio")
+    rows = [elementwise_row(name, size) for size in (2**16, 2**20) for name in NATIVE]
+    rows += [attention_row(case) for case in HEADS]
+    rows += [convolution_row(case) for case in CONVOLUTIONS]
+    rows += [transposed_row(case) for case in TRANSPOSED]
+    for name, native, ours in rows:
+        once = max(seconds(native), seconds(ours))  # compiles, too
+        count = repeats if once < 0.5 else 3
+        taken = [(seconds(native), seconds(ours)) for _ in range(count)]
+        slow, fast = (1000 * statistics.median(each) for each in zip(*taken, strict=True))
+        print(f"{slow:9.2f} {fast:8.2f} {slow / fast:7.1f}  {name}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

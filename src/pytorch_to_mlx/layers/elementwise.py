@@ -1,0 +1,238 @@
+"""Elementwise functions: on the Linux CPU backend polynomials that its compiler vectorises, elsewhere MLX's own.
+
+MLX's functions are scalar calls there, 15 to 40 ns an element. Each docstring says the largest error found against
+float64 and the ratio of MLX's time to ours at 2^20 elements (benchmarks/layers.py). Infinities and nan give what they
+give in MLX. Other dtypes than float32, small arrays and other devices take MLX's own operation.
+
+Reduction and exponent bits follow Cody and Waite (Software Manual for the Elementary Functions, 1980); the
+coefficients are minimax fits of our own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from pytorch_to_mlx.layers.device import can_compile, linux_cpu
+
+SMALL = 4096  # elements, below which the calls cost more than they save
+
+Function = Callable[[mx.array], mx.array]
+
+
+def exp(x: mx.array) -> mx.array:
+    """e^x; 0 where that is below 1.7e-38. Relative error 1e-7."""
+    return _fast_exp(x) if _lowered(x) else mx.exp(x)
+
+
+def sigmoid(x: mx.array) -> mx.array:
+    """1 / (1 + e^-x). Relative error 2e-7 (MLX's own 4e-6)."""
+    return _fast_sigmoid(x) if _lowered(x) else mx.sigmoid(x)
+
+
+def silu(x: mx.array) -> mx.array:
+    """x sigmoid(x). Relative error 2e-7."""
+    return _fast_silu(x) if _lowered(x) else nn.silu(x)
+
+
+def tanh(x: mx.array) -> mx.array:
+    """Hyperbolic tangent. Relative error 2e-7."""
+    return _fast_tanh(x) if _lowered(x) else mx.tanh(x)
+
+
+def elu(x: mx.array) -> mx.array:
+    """x where positive, e^x - 1 elsewhere. Relative error 1e-7."""
+    return _fast_elu(x) if _lowered(x) else mx.where(x > 0, x, mx.expm1(mx.minimum(x, 0)))
+
+
+def mish(x: mx.array) -> mx.array:
+    """x tanh(log(1 + e^x)). Relative error 3e-7."""
+    return _fast_mish(x) if _lowered(x) else nn.mish(x)
+
+
+def gelu_tanh(x: mx.array) -> mx.array:
+    """x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))). Error 2e-7 of |x|."""
+    return _fast_gelu_tanh(x) if _lowered(x) else nn.gelu_approx(x)
+
+
+def gelu(x: mx.array) -> mx.array:
+    """x / 2 (1 + erf(x / sqrt(2))). Error 2e-7 of |x|."""
+    return _fast_gelu(x) if _lowered(x) else nn.gelu(x)
+
+
+def sin(x: mx.array) -> mx.array:
+    """Sine. Error 1.2e-7 for |x| < 1e5, 2e-7 up to 8e5; nan beyond."""
+    return _fast_sin(x) if _lowered(x) else mx.sin(x)
+
+
+def log(x: mx.array) -> mx.array:
+    """Natural logarithm: MLX's own everywhere, whose 8 ns an element leave little to gain."""
+    return mx.log(x)
+
+
+def softmax(x: mx.array, axis: int = -1) -> mx.array:
+    """e^x over its sum along `axis`; slices of -inf alone give nan, as in torch. Error 2e-7 of the largest."""
+    if not _lowered(x):
+        return mx.softmax(x, axis=axis, precise=True)
+    powers = _fast_exp_below_zero(x - mx.max(x, axis=axis, keepdims=True))
+    return powers * (1 / _sums(powers, axis))
+
+
+LANES = 32
+
+
+def _sums(x: mx.array, axis: int) -> mx.array:
+    """Sums along `axis`, which stays with length one. Along the last in lanes: more exact than MLX, and faster."""
+    length = x.shape[axis]
+    if axis not in (-1, x.ndim - 1) or length < 2 * LANES:
+        return mx.sum(x, axis=axis, keepdims=True)
+    x = mx.contiguous(x)
+    rows, turns = x.size // length, length // LANES
+    total = mx.as_strided(x, (rows, turns, LANES), (length, LANES, 1)).sum(axis=1).sum(axis=1)
+    if rest := length % LANES:  # MLX 0.32.4 hangs on a sum over nothing of a strided view
+        total = total + mx.as_strided(x, (rows, rest), (length, 1), turns * LANES).sum(axis=1)
+    return total.reshape(*x.shape[:-1], 1)
+
+
+def _lowered(x: mx.array) -> bool:
+    return x.dtype == mx.float32 and x.size >= SMALL and linux_cpu() and can_compile()
+
+
+# --- from e^x -----------------------------------------------------------------------------------------------------
+#
+# e^x = 2^n e^r with |r| <= ln(2) / 2. Adding 1.5 2^23 + bias rounds x / ln(2) to the integer n and leaves n + bias
+# in the low bits, which shifted into the exponent's place are 2^(n + bias - 127). The shift works on a `view`, which can
+# only be compiled for one shape, with an entry of 17 KB in the compiler's cache for every length ever seen: hence two
+# compiled halves around it. The compiler cuts its kernels at a depth of eleven operations: the polynomials are shallow
+# trees.
+
+ROUND = 1.5 * 2**23
+LN2 = (0.693115234375, 3.1946184945309415e-05)  # n times the first is exact
+EXP = (0.4999999403953552, 0.1666651964187622, 0.04166839271783829, 0.008368756622076035, 0.0013814510311931372)
+LEAST, MOST = -88.3, 88.0  # arguments: at the least, 2^n has no bits left and is 0; above the most, it has too many
+
+
+def _reduced(x: mx.array, bias: int) -> tuple[mx.array, mx.array]:
+    """r, and a number with n + bias in its low bits."""
+    rounded = x * (1 / math.log(2)) + (ROUND + bias)
+    n = rounded - (ROUND + bias)
+    return (x - n * LN2[0]) - n * LN2[1], rounded
+
+
+def _expm1_of_rest(r: mx.array) -> mx.array:
+    """e^r - 1."""
+    square = r * r
+    return ((EXP[0] + EXP[1] * r) + square * ((EXP[2] + EXP[3] * r) + square * EXP[4])) * square + r
+
+
+def _from_exp(
+    argument: Function, finish: Callable[[mx.array, mx.array, mx.array], mx.array], bias: int = 127
+) -> Function:
+    """The function that `finish` makes of x, e^r - 1 and 2^(n + bias - 127), for e to the power `argument(x)`.
+
+    The argument must lie between LEAST and MOST, both moved by ln(2) for each that the bias is away from 127.
+    """
+    first = mx.compile(lambda x: _reduced(argument(x), bias), shapeless=True)
+    second = mx.compile(lambda x, r, power: finish(x, _expm1_of_rest(r), power), shapeless=True)
+
+    def function(x: mx.array) -> mx.array:
+        r, rounded = first(x)
+        power = mx.left_shift(rounded.view(mx.uint32), 23).view(mx.float32)
+        return second(x, r, power)
+
+    return function
+
+
+def _clipped(x: mx.array, most: float) -> mx.array:
+    return mx.minimum(mx.maximum(x, LEAST), most)  # unlike `where`, both are fast and keep nan
+
+
+def _sigmoid_of(x: mx.array, rest: mx.array, power: mx.array) -> mx.array:
+    """e / (1 + e), which keeps its precision where it is small."""
+    e = rest * power + power
+    return e / (1 + e)
+
+
+def _times_sigmoid_of(x: mx.array, rest: mx.array, power: mx.array) -> mx.array:
+    e = rest * power + power
+    return x * e / (1 + e)
+
+
+def _mish_of(x: mx.array, rest: mx.array, power: mx.array) -> mx.array:
+    """tanh(log(1 + e)) = w / (w + 2) with w = e (e + 2)."""
+    e = rest * power + power
+    w = e * (e + 2)
+    return x * w / (w + 2)
+
+
+def _tanh_of(x: mx.array, rest: mx.array, power: mx.array) -> mx.array:
+    """tanh(x) = d / (d + 2) with d = e^2x - 1."""
+    d = rest * power + (power - 1)
+    return d / (d + 2)
+
+
+SATURATED = 18.0  # from where on 1 + e is e, to float32
+
+_fast_exp = _from_exp(  # by 2^(n - 1), since 2^128 cannot be held although e^x can
+    lambda x: mx.minimum(mx.maximum(x, LEAST + math.log(2)), MOST + 1),
+    lambda x, rest, half: (rest * half + half) * 2,
+    bias=126,
+)
+_fast_exp_below_zero = _from_exp(lambda x: mx.maximum(x, LEAST), lambda x, rest, power: rest * power + power)
+_fast_sigmoid = _from_exp(lambda x: _clipped(x, SATURATED), _sigmoid_of)
+_fast_silu = _from_exp(lambda x: _clipped(x, SATURATED), _times_sigmoid_of)
+_fast_elu = _from_exp(
+    lambda x: _clipped(x, 0.0), lambda x, rest, power: mx.maximum(x, 0) + (rest * power + (power - 1))
+)
+_fast_mish = _from_exp(lambda x: _clipped(x, SATURATED / 2), _mish_of)
+_fast_tanh = _from_exp(lambda x: _clipped(x * 2, SATURATED), _tanh_of)
+_fast_gelu_tanh = _from_exp(
+    lambda x: _clipped(x * (math.sqrt(8 / math.pi) + x * x * (math.sqrt(8 / math.pi) * 0.044715)), SATURATED),
+    _times_sigmoid_of,
+)
+
+
+# --- without it ---------------------------------------------------------------------------------------------------
+
+# erf(x) = x P(x^2) / Q(x^2) with an error of 2e-8 up to REACH, where the quotient exceeds 1 and is cut.
+REACH = 4.0
+ERF_P = (1.12837901979, 0.192970452864, 0.0530840795224, 0.00387624127343, 0.000287490893128, 2.03089146173e-06)
+ERF_Q = (1.0, 0.504347249121, 0.115166596240, 0.0151881796144, 0.00118973073315, 3.80316173407e-05)
+
+
+def _polynomial(x: mx.array, square: mx.array, c: tuple[float, ...]) -> mx.array:
+    """c0 + c1 x + ... + c5 x^5."""
+    return (c[0] + c[1] * x) + square * ((c[2] + c[3] * x) + square * (c[4] + c[5] * x))
+
+
+def _gelu(x: mx.array) -> mx.array:
+    z = mx.minimum(mx.maximum(x * math.sqrt(0.5), -REACH), REACH)
+    square = z * z
+    fourth = square * square
+    erf = z * _polynomial(square, fourth, ERF_P) / _polynomial(square, fourth, ERF_Q)
+    return x * 0.5 * (1 + mx.minimum(mx.maximum(erf, -1), 1))
+
+
+# pi in parts of which n times the first two is exact for n < 2^18, and sin(r) = r + r^3 S(r^2) for |r| <= pi / 2.
+PI = (3.125, 0.0166015625, -8.908910206761537e-06)
+SIN = (-0.16666656732559204, 0.0083329938352108, -0.00019804952898994088, 2.5963977350329515e-06)
+FARTHEST = 2**18 * math.pi
+
+
+def _sin(x: mx.array) -> mx.array:
+    n = (x * (1 / math.pi) + ROUND) - ROUND
+    r = ((x - n * PI[0]) - n * PI[1]) - n * PI[2]
+    half = n * 0.5
+    odd = half - ((half + ROUND) - ROUND)  # 0, or 1/2 or -1/2
+    sign = 1 - 8 * (odd * odd)
+    square = r * r
+    series = (SIN[0] + SIN[1] * square) + square * square * (SIN[2] + SIN[3] * square)
+    too_far = x * (3.4028e38 / FARTHEST)  # infinite there, so that the difference below is nan instead of 0
+    return (r + r * square * series) * sign + (too_far - too_far)
+
+
+_fast_gelu = mx.compile(_gelu, shapeless=True)
+_fast_sin = mx.compile(_sin, shapeless=True)
