@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Mapping
+from math import prod
 from typing import Protocol
 
 import mlx.core as mx
@@ -13,8 +14,8 @@ from pytorch_to_mlx.errors import ParityError
 
 Shape = tuple[int, ...]
 
-# Frames of a stream are drawn in blocks of this many, so that a part of it can be drawn without what precedes it.
-BLOCK = 64
+# A stream is drawn in blocks of about this many numbers, so that a part of it can be drawn without what precedes it.
+BLOCK = 8192
 
 
 class Noise(Protocol):
@@ -34,27 +35,36 @@ class Noise(Protocol):
 
 
 class SeededNoise:
-    """Noise that depends on seed, name and position only: the same in one piece and in parts, on every run."""
+    """Noise that depends on seed, name, frame shape and position only: the same in one piece and in parts."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
     def normal(self, name: str, start: int, count: int, shape: Shape) -> mx.array:
-        return self._frames(name, start, count, lambda key: mx.random.normal((BLOCK, *shape), key=key))
+        return self._frames(name, start, count, shape, lambda size, key: mx.random.normal(size, key=key))
 
     def uniform(self, name: str, start: int, count: int, shape: Shape) -> mx.array:
-        return self._frames(name, start, count, lambda key: mx.random.uniform(shape=(BLOCK, *shape), key=key))
+        return self._frames(name, start, count, shape, lambda size, key: mx.random.uniform(shape=size, key=key))
 
     def exponential(self, name: str, start: int, count: int, shape: Shape) -> mx.array:
-        # 1 - u lies in (0, 1], whose logarithm is finite; never exactly 0, by which samplers divide.
-        return mx.maximum(-mx.log(1 - self.uniform(name, start, count, shape)), 1e-20)
+        # u < 1, so the logarithm is finite; samplers divide by the result, so it is never 0.
+        return mx.maximum(-mx.log1p(-self.uniform(name, start, count, shape)), 1e-20)
 
-    def _frames(self, name: str, start: int, count: int, draw) -> mx.array:  # noqa: ANN001
-        first, last = start // BLOCK, (start + count - 1) // BLOCK
-        stream = mx.random.key((zlib.crc32(name.encode()) << 32) ^ self.seed & 0xFFFFFFFFFFFFFFFF)
-        blocks = [draw(mx.random.split(stream, last + 1)[block]) for block in range(first, last + 1)]
-        offset = start - first * BLOCK
-        return mx.concatenate(blocks)[offset : offset + count] if count else mx.zeros((0,))
+    def _frames(
+        self, name: str, start: int, count: int, shape: Shape, draw: Callable[[Shape, mx.array], mx.array]
+    ) -> mx.array:
+        if count == 0:
+            return mx.zeros((0, *shape))
+        length = max(1, BLOCK // prod(shape))
+        first, last = start // length, (start + count - 1) // length
+        blocks = [draw((length, *shape), self._key(name, block)) for block in range(first, last + 1)]
+        offset = start - first * length
+        return mx.concatenate(blocks)[offset : offset + count]
+
+    def _key(self, name: str, block: int) -> mx.array:
+        """A key of its own for each block, in the same time however far into the stream it is."""
+        digest = hashlib.blake2b(f"{self.seed}/{block}/{name}".encode(), digest_size=8).digest()
+        return mx.random.key(int.from_bytes(digest, "little"))
 
 
 class ReplayedNoise:

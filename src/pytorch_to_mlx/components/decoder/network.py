@@ -1,0 +1,173 @@
+"""A decoder-only transformer that takes embeddings and gives hidden states (transformers/models/{llama,qwen3,gpt2})."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from pytorch_to_mlx.components.decoder.config import DecoderConfig
+from pytorch_to_mlx.components.decoder.rotary import Rotation, inverse_frequencies, rotation
+from pytorch_to_mlx.decoding import KVCache
+from pytorch_to_mlx.errors import UsageError
+from pytorch_to_mlx.layers.attention import attention
+from pytorch_to_mlx.layers.elementwise import gelu_tanh, silu
+from pytorch_to_mlx.layers.linear import Linear
+
+# Takes new keys and values, gives all that there are (both (B, kv heads, T, D)).
+Store = Callable[[mx.array, mx.array], tuple[mx.array, mx.array]]
+
+
+class Decoder(nn.Module):
+    """Pre-normalised layers of causal self-attention and a feed-forward network, and a final norm."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        if config.max_positions is not None:
+            self.wpe = nn.Embedding(config.max_positions, config.hidden_size)
+        self.layers = [DecoderLayer(config) for _ in range(config.num_layers)]
+        self.norm = _norm(config)
+        if config.rope_theta is not None:
+            self._rates = mx.array(inverse_frequencies(config.head_dim, config.rope_theta, config.rope_scaling))
+
+    def __call__(self, embeddings: mx.array, cache: KVCache | None = None) -> mx.array:
+        """Hidden states after the final norm.
+
+        Args:
+            embeddings: (B, T, hidden_size), the positions that follow those in `cache`.
+            cache: keys and values of the positions before, extended by these.
+
+        Returns:
+            (B, T, hidden_size).
+
+        Raises:
+            UsageError: more positions than the learned table has.
+        """
+        return self._run(embeddings, cache, ())[0]
+
+    def attending(
+        self, embeddings: mx.array, cache: KVCache | None, heads: Sequence[tuple[int, int]]
+    ) -> tuple[mx.array, mx.array]:
+        """Hidden states as above, and how much some heads attend to each position.
+
+        Args:
+            heads: (layer, head) pairs; the other heads cost nothing extra.
+
+        Returns:
+            (B, T, hidden_size) and, in the order of `heads`, (B, len(heads), T, all positions), float32, rows sum to 1.
+        """
+        hidden, weights = self._run(embeddings, cache, heads)
+        return hidden, mx.stack([weights[pair] for pair in heads], axis=1)
+
+    def _run(
+        self, hidden: mx.array, cache: KVCache | None, heads: Sequence[tuple[int, int]]
+    ) -> tuple[mx.array, dict[tuple[int, int], mx.array]]:
+        config = self.config
+        start, count = cache.offset if cache is not None else 0, hidden.shape[1]
+        if config.max_positions is not None:
+            if start + count > config.max_positions:
+                raise UsageError(
+                    f"{start + count} positions are more than the model's {config.max_positions}: shorten the input"
+                )
+            hidden = hidden + self.wpe.weight[start : start + count]
+        turn = rotation(self._rates, start, count, hidden.dtype) if config.rope_theta is not None else None
+        mask = causal_mask(start, count, hidden.dtype) if count > 1 else None
+        weights: dict[tuple[int, int], mx.array] = {}
+        for index, layer in enumerate(self.layers):
+            store = partial(cache.update, index) if cache is not None else None
+            watched = [head for number, head in heads if number == index]
+            hidden, attended = layer(hidden, turn, mask, store, watched)
+            weights |= {(index, head): each for head, each in zip(watched, attended, strict=True)}
+        if cache is not None:
+            cache.advance(count)
+        return self.norm(hidden), weights
+
+
+class DecoderLayer(nn.Module):
+    """x + attention(norm(x)), then x + feed-forward(norm(x))."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.input_layernorm = _norm(config)
+        self.self_attn = Attention(config)
+        self.post_attention_layernorm = _norm(config)
+        self.mlp = FeedForward(config)
+
+    def __call__(
+        self, x: mx.array, turn: Rotation | None, mask: mx.array | None, store: Store | None, watched: Sequence[int]
+    ) -> tuple[mx.array, list[mx.array]]:
+        """(B, T, hidden_size) to the same, and the watched heads' attention, (B, T, all positions) each."""
+        attended, weights = self.self_attn(self.input_layernorm(x), turn, mask, store, watched)
+        x = x + attended
+        return x + self.mlp(self.post_attention_layernorm(x)), weights
+
+
+class Attention(nn.Module):
+    """Self-attention. Queries, keys and values come from one product, and are rotated in one piece."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.num_heads, self.num_kv_heads, self.head_dim = config.num_heads, config.num_kv_heads, config.head_dim
+        every = config.num_heads + 2 * config.num_kv_heads
+        self.qkv_proj = Linear(config.hidden_size, every * config.head_dim, bias=config.qkv_bias)
+        self.o_proj = Linear(config.num_heads * config.head_dim, config.hidden_size, bias=config.output_bias)
+        if config.qk_norm:
+            self.q_norm = nn.RMSNorm(config.head_dim, config.norm_eps)
+            self.k_norm = nn.RMSNorm(config.head_dim, config.norm_eps)
+
+    def __call__(
+        self, x: mx.array, turn: Rotation | None, mask: mx.array | None, store: Store | None, watched: Sequence[int]
+    ) -> tuple[mx.array, list[mx.array]]:
+        """As `DecoderLayer`."""
+        batch, count, _ = x.shape
+        heads = self.qkv_proj(x).reshape(batch, count, -1, self.head_dim).transpose(0, 2, 1, 3)
+        q_and_k, v = mx.split(heads, [self.num_heads + self.num_kv_heads], axis=1)
+        if "q_norm" in self:
+            q, k = mx.split(q_and_k, [self.num_heads], axis=1)
+            q_and_k = mx.concatenate([self.q_norm(q), self.k_norm(k)], axis=1)
+        q, k = mx.split(turn(q_and_k) if turn is not None else q_and_k, [self.num_heads], axis=1)
+        if store is not None:
+            k, v = store(k, v)
+        scale = self.head_dim**-0.5
+        output = attention(q, k, v, scale=scale, mask=mask).transpose(0, 2, 1, 3).reshape(batch, count, -1)
+        group = self.num_heads // self.num_kv_heads
+        weights = [_weights(q[:, head], k[:, head // group], scale, mask) for head in watched]
+        return self.o_proj(output), weights
+
+
+class FeedForward(nn.Module):
+    """The gated SwiGLU (Shazeer 2020, arXiv:2002.05202), its two inward layers in one product, or GPT-2's GELU."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        width, bias = config.intermediate_size, config.mlp_bias
+        if config.mlp == "swiglu":
+            self.gate_up_proj = Linear(config.hidden_size, 2 * width, bias=bias)
+        else:
+            self.up_proj = Linear(config.hidden_size, width, bias=bias)
+        self.down_proj = Linear(width, config.hidden_size, bias=bias)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """(B, T, hidden_size) to the same."""
+        if "gate_up_proj" in self:
+            gate, up = mx.split(self.gate_up_proj(x), 2, axis=-1)
+            return self.down_proj(silu(gate) * up)
+        return self.down_proj(gelu_tanh(self.up_proj(x)))
+
+
+def causal_mask(start: int, count: int, dtype: mx.Dtype) -> mx.array:
+    """What is added to the scores of positions `start` to `start + count`: 0, and -inf for what follows them."""
+    queries = mx.arange(start, start + count)[:, None]
+    return mx.where(mx.arange(start + count) > queries, mx.array(-mx.inf, dtype), mx.array(0, dtype))
+
+
+def _weights(q: mx.array, k: mx.array, scale: float, mask: mx.array | None) -> mx.array:
+    scores = (q.astype(mx.float32) * scale) @ k.astype(mx.float32).swapaxes(-1, -2)
+    return mx.softmax(scores if mask is None else scores + mask, axis=-1)
+
+
+def _norm(config: DecoderConfig) -> nn.Module:
+    return {"rms": nn.RMSNorm, "layer": nn.LayerNorm}[config.norm](config.hidden_size, config.norm_eps)

@@ -1,0 +1,29 @@
+"""What autoregressive models decode with: a cache of keys and values, samplers, and the token loop."""
+
+from pytorch_to_mlx.decoding.cache import KVCache
+from pytorch_to_mlx.decoding.loop import generate
+from pytorch_to_mlx.decoding.sampling import (
+    MinP,
+    Processor,
+    RepetitionPenalty,
+    Sampler,
+    Temperature,
+    TopK,
+    TopP,
+    greedy,
+    sample,
+)
+
+__all__ = [
+    "KVCache",
+    "MinP",
+    "Processor",
+    "RepetitionPenalty",
+    "Sampler",
+    "Temperature",
+    "TopK",
+    "TopP",
+    "generate",
+    "greedy",
+    "sample",
+]
