@@ -14,7 +14,15 @@ import pytest
 from pytorch_to_mlx.errors import AudioError, ParityError, UsageError
 from pytorch_to_mlx.parity import Bar, Case, Recording, compare_tap, recording, relative_error, tap
 from pytorch_to_mlx.port import Reference, Stage
-from pytorch_to_mlx.report import CaseResult, Controls, ParityReport, TapResult, worst_taps
+from pytorch_to_mlx.report import (
+    CaseResult,
+    Controls,
+    ParityReport,
+    TapResult,
+    error_text,
+    limit_text,
+    worst_taps,
+)
 from pytorch_to_mlx.validation import _check_arguments, check_alive, check_controls, compare
 
 CENTS = Bar("cents", 0.1, where="periodicity", above=0.21, same="bins")
@@ -52,6 +60,37 @@ def test_a_bar_is_held_at_its_limit_and_no_further() -> None:
     assert compare_tap("t", floats(1, 2.5), floats(1, 2), bar).passed
     assert not compare_tap("t", floats(1, 2.5001), floats(1, 2), bar).passed
     assert compare_tap("t", floats(9, 9), floats(1, 2), Bar("info")).passed
+
+
+def test_a_bar_may_allow_upstream_own_error_several_times() -> None:
+    bar = Bar("relative", 0.1, floors=2)
+    held = compare_tap("t", floats(1, 2.5), floats(1, 2), bar, floor=0.125)
+    assert held.passed and held.limit == 0.25
+    assert not compare_tap("t", floats(1, 2.5), floats(1, 2), bar, floor=0.12).passed
+    assert not compare_tap("t", floats(1, 2.5), floats(1, 2), bar).passed
+    assert not compare_tap("t", floats(1, 2.5), floats(1, 2), Bar("relative", 0.1), floor=0.125).passed
+    assert compare_tap("t", floats(1, 2.1), floats(1, 2), bar, floor=0.0).passed
+
+
+@pytest.mark.parametrize(
+    ("ours", "passed", "text"),
+    [
+        (floats(3, 4.05), True, "40.0 dB"),
+        (floats(3, 4.06), False, "38.4 dB"),
+        (floats(3, 4), True, "equal"),
+        (floats(3, np.nan), False, "-inf dB"),
+        (floats(3, np.inf), False, "-inf dB"),
+    ],
+)
+def test_decibels_count_the_energy_of_the_error(ours: np.ndarray, passed: bool, text: str) -> None:
+    result = compare_tap("t", ours, floats(3, 4), Bar("decibels", 39.9), floor=1.0)
+    assert result.passed == passed and error_text(result) == text
+    assert limit_text(result) == "39.9 dB"
+
+
+def test_silence_has_no_ratio_unless_it_is_met() -> None:
+    assert compare_tap("t", floats(0), floats(0), Bar("decibels", 75)).passed
+    assert not compare_tap("t", floats(1e-9), floats(0), Bar("decibels", 75)).passed
 
 
 def test_another_shape_is_a_divergence_and_no_abort() -> None:
@@ -196,6 +235,12 @@ def test_taps_are_listed_in_order_of_execution_whatever_cases_have_them() -> Non
     listed = worst_taps(report(first, second))
     assert [tap.name for _, tap in listed] == ["a", "b", "c", "d"]
     assert {tap.name: case for case, tap in listed}["b"] == "c"
+
+
+def test_infinite_errors_survive_the_file() -> None:
+    taps = (result("x", -np.inf, "decibels"), result("y", np.inf))
+    read = ParityReport.from_json(report(CaseResult("a", taps)).to_json())
+    assert [tap.error for tap in read.cases[0].taps] == [-np.inf, np.inf]
 
 
 def test_an_unmoved_control_fails_the_report() -> None:

@@ -35,15 +35,17 @@ Path(sys.argv[1]).write_text(json.dumps(told))
 """
 
 
-def wheel(folder: Path, name: str, version: str, source: str, requires: str | None = None) -> None:
-    """A wheel of one module, `name.py`."""
+def wheel(
+    folder: Path, name: str, version: str, source: str, requires: str | None = None, extra: str | None = None
+) -> None:
+    """A wheel of one module, `name.py`, and perhaps an empty `extra` file."""
     info = f"{name}-{version}.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     files = {
         f"{name}.py": source,
         f"{info}/METADATA": metadata + (f"Requires-Dist: {requires}\n" if requires else ""),
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
+    } | ({extra: ""} if extra else {})
     record = "".join(f"{path},{_hash(text)},{len(text)}\n" for path, text in files.items()) + f"{info}/RECORD,,\n"
     with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
         for path, text in {**files, f"{info}/RECORD": record}.items():
@@ -84,12 +86,12 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     fake_torch(wheels, "9.8", cuda="13.0")
     wheel(wheels, "toydep", "1.0", "")
     wheel(wheels, "toydep", "1.1", "")
-    wheel(wheels, "toy", "2.0", "VERSION = '2.0'", requires="not-to-be-had")
+    wheel(wheels, "toy", "2.0", "VERSION = '2.0'", requires="not-to-be-had", extra="toylib/for_cuda.so")
     (scripts / "judge.py").write_text(SCRIPT)
     (scripts / "environments.toml").write_text(
         '[toy]\nreferences = ["judge"]\npython = ">=3.11"\n'
         'requires = ["torch==9.9", "toydep==1.0; python_version >= \'3.11\'", '
-        '"toydep==1.1; python_version < \'3.11\'"]\nno-deps = ["toy==2.0"]\n'
+        '"toydep==1.1; python_version < \'3.11\'"]\nno-deps = ["toy==2.0"]\nremove = ["toylib/*.so"]\n'
     )
     built = Built(wheels, scripts, tmp_path_factory.mktemp("cache"))
     with pytest.MonkeyPatch.context() as patch:
@@ -130,6 +132,11 @@ def test_an_environment_holds_exactly_its_pins(toy: Environment) -> None:
     assert freeze(toy) == {"torch==9.9+cpu", "toydep==1.0", "toy==2.0"}  # newer ones and toy's own needs stay away
     assert [path.parent.parent.parent for path in environments.search_paths()] == [toy.folder]
     assert (environments.search_paths()[0] / "toy.py").exists()
+
+
+def test_what_is_to_be_removed_is_gone_and_nothing_else(toy: Environment) -> None:
+    assert [path.name for path in (toy.site_packages[0] / "toylib").iterdir()] == []
+    assert (toy.site_packages[0] / "toy.py").exists()
 
 
 def test_an_installed_environment_is_not_touched(toy: Environment) -> None:
@@ -200,7 +207,8 @@ def test_a_changed_pin_is_another_environment() -> None:
     one = Environment("e", ("a",), ">=3.11", ("x==1",), ("y==1",))
     assert one.digest == replace(one, scripts=("a", "b")).digest
     changed = [replace(one, python=">=3.12"), replace(one, requires=("x==2",)), replace(one, no_deps=("y==2",))]
-    assert len({e.digest for e in (one, *changed)}) == 4
+    changed.append(replace(one, remove=("y/*.so",)))
+    assert len({e.digest for e in (one, *changed)}) == 5
 
 
 # torch
@@ -294,10 +302,18 @@ def test_environments_are_found_by_name_and_by_script() -> None:
         environments.of_script("nothing.py")
 
 
-def test_what_a_recording_depends_on_includes_the_shared_files() -> None:
-    names = [path.name for path in environments.script_files("crepe.py")]
-    assert names == ["crepe.py", "_recording.py", "_seed.py"]
-    assert all(path.is_file() for path in environments.script_files("crepe.py"))
+def test_what_a_recording_depends_on_is_what_the_script_imports_from_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [path.name for path in environments.script_files("crepe.py")] == ["crepe.py", "_recording.py", "_seed.py"]
+    monkeypatch.setattr(environments, "SCRIPTS", tmp_path)
+    (tmp_path / "judge.py").write_text("import _one\nimport __future__\n\ndef run():\n    from _two import it\n")
+    (tmp_path / "_one.py").write_text("import _shared, sys\nimport _one\n")
+    (tmp_path / "_two.py").write_text("from _shared import x\nlate = 'import _other'\n")
+    (tmp_path / "_shared.py").write_text("")
+    (tmp_path / "_other.py").write_text("")
+    names = [path.name for path in environments.script_files("judge.py")]
+    assert names == ["judge.py", "_one.py", "_two.py", "_shared.py"]
 
 
 # The module itself

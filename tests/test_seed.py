@@ -115,6 +115,8 @@ def test_noise_has_its_distributions() -> None:
     normal, uniform, dither = stream.normal((20000,)), stream.uniform((20000,)), stream.triangular((20000,), 20)
     assert (normal.mean(), normal.std()) == pytest.approx((0, 1), abs=0.03)
     assert uniform.min() >= 0 and uniform.max() < 1 and uniform.mean() == pytest.approx(0.5, abs=0.01)
+    exponential = stream.exponential((20000,))
+    assert exponential.min() > 0 and (exponential.mean(), exponential.std()) == pytest.approx((1, 1), abs=0.03)
     assert np.abs(dither).max() <= 20 and dither.std() == pytest.approx(20 / np.sqrt(6), rel=0.03)
 
 

@@ -48,6 +48,7 @@ class Environment:
         python: range of Python versions, such as ">=3.11,<3.13".
         requires: exact pins, installed with their dependencies; each may carry an environment marker.
         no_deps: exact pins, installed alone.
+        remove: patterns of files to delete from its site-packages afterwards, which their package works without.
     """
 
     name: str
@@ -55,11 +56,12 @@ class Environment:
     python: str
     requires: tuple[str, ...]
     no_deps: tuple[str, ...]
+    remove: tuple[str, ...] = ()
 
     @cached_property
     def digest(self) -> str:
         """Hash of the pins."""
-        return hashlib.sha256(repr((self.python, self.requires, self.no_deps)).encode()).hexdigest()[:12]
+        return hashlib.sha256(repr((self.python, self.requires, self.no_deps, *self.remove)).encode()).hexdigest()[:12]
 
     @property
     def folder(self) -> Path:
@@ -70,6 +72,11 @@ class Environment:
     def interpreter(self) -> Path:
         """Its Python."""
         return self.folder / "bin" / "python"
+
+    @property
+    def site_packages(self) -> list[Path]:
+        """Where its packages are: one folder once it is built."""
+        return sorted(self.folder.glob("lib/python*/site-packages"))
 
     @property
     def installed(self) -> bool:
@@ -97,6 +104,7 @@ def list_environments() -> list[Environment]:
             table["python"],
             tuple(table["requires"]),
             tuple(table.get("no-deps", ())),
+            tuple(table.get("remove", ())),
         )
         for name, table in tables.items()
     ]
@@ -120,14 +128,18 @@ def of_script(script: str) -> Environment:
 
 
 def script_files(script: str) -> list[Path]:
-    """The files whose content decides what a reference records: the script and the shared ones beside it."""
-    return [SCRIPTS / script, *sorted(SCRIPTS.glob("_*.py"))]
+    """The files whose content decides what a reference records: the script, and what it imports from beside it."""
+    files = [SCRIPTS / script]
+    for file in files:  # grows as imports of imports are found
+        imported = re.findall(r"^\s*(?:from|import) (_\w+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+        found = [SCRIPTS / f"{name}.py" for name in imported]
+        files += sorted(path for path in set(found) if path.exists() and path not in files)
+    return files
 
 
 def search_paths() -> list[Path]:
     """The site-packages of every installed environment: where packages that ship checkpoints may be found."""
-    installed = [e.folder for e in list_environments() if e.installed]
-    return [path for folder in installed for path in sorted(folder.glob("lib/python*/site-packages"))]
+    return [path for e in list_environments() if e.installed for path in e.site_packages]
 
 
 def install(environment: Environment, note: Note = print) -> Path:
@@ -155,6 +167,8 @@ def install(environment: Environment, note: Note = print) -> Path:
         _pip(environment.interpreter, [r for r in environment.requires if r != torch])
         if environment.no_deps:
             _pip(environment.interpreter, ["--no-deps", *environment.no_deps])
+        for path in [p for f in environment.site_packages for pattern in environment.remove for p in f.glob(pattern)]:
+            path.unlink()
         with (folder / ".complete").open("w") as marker:
             os.fsync(marker.fileno())
     return environment.interpreter

@@ -18,8 +18,9 @@ class TapResult:
     """One tap's comparison.
 
     Attributes:
-        kind: "relative" (largest error over the reference's largest magnitude), "cents" (largest distance in pitch in
-            voiced frames), "exact" (share of unequal integers that are no ties), "info" (relative, nothing required).
+        kind: "relative" (largest error over the reference's largest magnitude), "decibels" (energy of the error over
+            that of the signal, hence negative), "cents" (largest distance in pitch in voiced frames), "exact" (share of
+            unequal integers that are no ties), "info" (relative, nothing required).
         shape: of what was compared.
         error, limit: in the unit of `kind`; the tap holds if error <= limit.
         max_abs, correlation: over all finite values.
@@ -176,12 +177,15 @@ def error_text(tap: TapResult) -> str:
     if tap.kind == "exact":
         ties = f" ({len(tap.ties)} ties)" if tap.ties else ""
         return ("equal" if tap.error == 0 else f"{tap.error:.2%} unequal") + ties
+    if tap.kind == "decibels":
+        return "equal" if tap.error == -math.inf else f"{-tap.error:.1f} dB"
     return f"{tap.error:.4f} cents" if tap.kind == "cents" else f"{tap.error:.1e}"
 
 
 def limit_text(tap: TapResult) -> str:
     """What a tap may differ by."""
-    return {"exact": "equal", "cents": f"{tap.limit:g} cents", "info": "-"}.get(tap.kind, f"{tap.limit:.0e}")
+    texts = {"exact": "equal", "decibels": f"{-tap.limit:g} dB", "cents": f"{tap.limit:g} cents", "info": "-"}
+    return texts.get(tap.kind, f"{tap.limit:.0e}")
 
 
 def _plain(value: Any) -> Any:

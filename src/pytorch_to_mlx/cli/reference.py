@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pytorch_to_mlx.errors import UsageError
+
+if TYPE_CHECKING:
+    from pytorch_to_mlx.port import Port
 
 app = typer.Typer(help="The upstream PyTorch code that models are checked against.", no_args_is_help=True)
 
@@ -54,11 +57,12 @@ def run(
     model: ModelArgument,
     variant: Annotated[str, typer.Option(help="Which weights.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The recording to write (.safetensors).")],
-    checkpoint: Annotated[Path | None, typer.Option(help="Upstream's checkpoint file.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Upstream's checkpoint file, or its folder.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seeded weights instead of a checkpoint.")] = None,
     audio: Annotated[list[Path] | None, typer.Option(help="A recording to run on too; may be repeated.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Use at most this much of each recording.")] = None,
     small: Annotated[bool, typer.Option("--small", help="Short built-in cases only, as the tests' goldens.")] = False,
+    parts: Annotated[str | None, typer.Option(help="Some of the parts of a large model, such as `t3,flow`.")] = None,
 ) -> None:
     """Run upstream and record its inputs, noise and taps.
 
@@ -71,23 +75,51 @@ def run(
     arguments = ["--checkpoint", str(checkpoint)] if checkpoint else ["--seed", str(seed)]
     arguments += ["--audio", *map(str, audio)] if audio else []
     arguments += ["--seconds", str(seconds)] if seconds is not None else []
-    _run(model, "run", variant, output, [*arguments, *(["--small"] if small else [])])
+    arguments += ["--small"] if small else []
+    arguments += ["--parts", parts] if parts else []
+    _run(model, "run", variant, output, arguments)
 
 
 @app.command()
-def export(
+def checkpoint(
     model: ModelArgument,
     variant: Annotated[str, typer.Option(help="Which weights.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The checkpoint to write.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The file to write; a folder for models of several files.")
+    ],
     seed: Annotated[int, typer.Option(help="Seed of the weights.")] = 0,
 ) -> None:
     """Write a checkpoint of seeded weights in upstream's own file format.
 
     Example:
 
-      pytorch-to-mlx reference export crepe --variant tiny -o tiny.pth
+      pytorch-to-mlx reference checkpoint crepe --variant tiny -o tiny.pth
     """
     _run(model, "export", variant, output, ["--seed", str(seed)])
+
+
+@app.command()
+def export(
+    model: ModelArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="A new folder; each variant gets its own in it.")],
+    variant: Annotated[str | None, typer.Option(help="Which weights; all variants if left out.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the weights.")] = 0,
+) -> None:
+    """Write fixtures for a port to another language: seeded weights, inputs, noise and every tap, with a manifest.
+
+    Example:
+
+      pytorch-to-mlx reference export chatterbox --variant turbo -o fixtures
+    """
+    from pytorch_to_mlx import registry
+    from pytorch_to_mlx.cli.output import note
+    from pytorch_to_mlx.validation.fixtures import export_fixtures
+
+    port = registry.get(model)
+    for name in [variant] if variant else port.variants:
+        _check_variant(port, name)
+        export_fixtures(port, name, output / name, seed=seed, note=note)
+        print(output / name)
 
 
 def _run(model: str, verb: str, variant: str, output: Path, arguments: list[str]) -> None:
@@ -95,9 +127,13 @@ def _run(model: str, verb: str, variant: str, output: Path, arguments: list[str]
     from pytorch_to_mlx.cli.output import note
 
     port = registry.get(model)
-    if variant not in port.variants:
-        raise UsageError(f"--variant {variant}: {model} has {', '.join(port.variants)}")
+    _check_variant(port, variant)
     environment = environments.of_script(port.reference.script)
     environments.install(environment, note)
     environments.run(environment, port.reference.script, [verb, "--variant", variant, *arguments, "--out", str(output)])
     print(output)
+
+
+def _check_variant(port: Port, variant: str) -> None:
+    if variant not in port.variants:
+        raise UsageError(f"--variant {variant}: {port.name} has {', '.join(port.variants)}")

@@ -24,23 +24,27 @@ class Bar:
     """What a tap must hold.
 
     Attributes:
-        kind: "relative": largest error over the reference's largest magnitude; "cents": largest distance in pitch, in
-            frames whose `where` tap exceeds `above`; "exact": equal integers, but for ties; "info": reported only.
-        limit: the largest error allowed ("exact": unused).
+        kind: "relative": largest error over the reference's largest magnitude; "decibels": energy of the reference over
+            that of the error; "cents": largest distance in pitch, in frames whose `where` tap exceeds `above`; "exact":
+            equal integers, but for ties; "info": reported only.
+        limit: the largest error allowed, for "decibels" the least ratio ("exact": unused).
         floors: "relative": where upstream's own float32 error is known, this many times it is allowed too.
         where, above: the tap that selects the frames of a "cents" bar.
         same: a tap of integers; frames in which it differs are left to its own bar.
         candidates: tap with a value for each candidate, shape (items, candidates), by which an "exact" mismatch may
             be found a tie: the two values lie closer than 10 times that tap's own error.
+        rounded: in place of `candidates`, a tap of the numbers, shape (items, digits), that round to an item's digits:
+            each that rounds otherwise lies closer than 10 times that tap's own error to where rounding changes.
     """
 
-    kind: Literal["relative", "cents", "exact", "info"]
+    kind: Literal["relative", "decibels", "cents", "exact", "info"]
     limit: float = 0.0
     floors: float = 0.0
     where: str = ""
     above: float = 0.0
     same: str = ""
     candidates: str = ""
+    rounded: str = ""
 
 
 def compare_tap(
@@ -69,19 +73,22 @@ def compare_tap(
         ParityError: no frame is voiced, or a tap that the bar refers to is missing.
     """
     others = others or {}
+    limit = -bar.limit if bar.kind == "decibels" else bar.limit
     if ours.shape != reference.shape:
         compared = f"ours has shape {ours.shape}"
         return TapResult(
-            name, bar.kind, reference.shape, INFINITY, bar.limit, False, INFINITY, float("nan"), floor, compared
+            name, bar.kind, reference.shape, INFINITY, limit, False, INFINITY, float("nan"), floor, compared
         )
     ties: tuple[int, ...] = ()
-    limit = bar.limit
     if bar.kind == "exact":
         error, ties = _mismatches(ours, reference, bar, others)
     elif bar.kind == "cents":
         error, left_out = _cents(name, ours, reference, bar, others)
         compared = compared or (f"but {left_out} frames, whose {bar.same} differ" if left_out else "")
         floor = None  # recorded in Hz
+    elif bar.kind == "decibels":
+        error = error_to_signal(ours, reference)
+        floor = None  # recorded as a ratio of largest magnitudes
     else:
         error = relative_error(ours, reference)
         limit = max(limit, bar.floors * (floor or 0.0))
@@ -115,6 +122,15 @@ def relative_error(ours: np.ndarray, reference: np.ndarray) -> float:
     return float(difference / largest)
 
 
+def error_to_signal(ours: np.ndarray, reference: np.ndarray) -> float:
+    """Energy of the difference over that of the reference in dB; infinite where anything is not finite."""
+    reference = reference.astype(np.float64)
+    signal, error = np.sum(np.square(reference)), np.sum(np.square(ours.astype(np.float64) - reference))
+    if error == 0:
+        return -INFINITY
+    return float(10 * np.log10(error / signal)) if signal > 0 and np.isfinite(error) else INFINITY
+
+
 def _cents(name: str, ours: np.ndarray, reference: np.ndarray, bar: Bar, others: Taps) -> tuple[float, int]:
     """The largest distance in the chosen frames, and how many of those were left to the bar of `bar.same`."""
     if bar.where not in others:
@@ -140,6 +156,11 @@ def _mismatches(ours: np.ndarray, reference: np.ndarray, bar: Bar, others: Taps)
             values = theirs[i].astype(np.float64)
             if abs(values[ours.reshape(-1)[i]] - values[reference.reshape(-1)[i]]) < TIE_FACTOR * error:
                 ties.append(int(i))
+    if len(wrong) and bar.rounded in others:
+        mine, theirs = (values.astype(np.float64) for values in others[bar.rounded])
+        tied = np.abs(theirs - np.floor(theirs) - 0.5) < TIE_FACTOR * np.abs(mine - theirs).max()
+        changed = np.rint(mine) != np.rint(theirs)
+        ties += [int(i) for i in wrong if changed[i].any() and tied[i][changed[i]].all()]
     return (len(wrong) - len(ties)) / max(1, reference.size), tuple(ties)
 
 

@@ -63,7 +63,10 @@ class Recording:
                 raise ParityError(f"{path} is not a parity recording of format {FORMAT}")
             values: dict[str, dict[str, dict[str, np.ndarray]]] = {}
             for full in tensors:
-                kind, case, name = full.split("/", 2)
+                kind, _, rest = full.partition("/")
+                # Names of cases and of taps may have slashes, too.
+                case = max((c for c in metadata["order"] if rest.startswith(f"{c}/")), key=len)
+                name = rest.removeprefix(f"{case}/")
                 values.setdefault(case, {"input": {}, "noise": {}, "tap": {}})[kind][name] = np.array(
                     tensors.read(full)
                 )

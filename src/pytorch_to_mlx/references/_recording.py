@@ -57,11 +57,10 @@ class Recording:
     """Inputs, noise and taps of every case with what is known about them, written as one safetensors file."""
 
     def __init__(
-        self, reference: str, variant: str, checkpoint: Path, packages: Sequence[str], seed: int | None
+        self, reference: str, variant: str, checkpoint: Path | Sequence[Path], packages: Sequence[str], seed: int | None
     ) -> None:
         versions = {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
-        with checkpoint.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = _sha256(checkpoint) if isinstance(checkpoint, Path) else _sha256_together(checkpoint)
         self._metadata: dict[str, Any] = {
             "reference": reference,
             "variant": variant,
@@ -80,19 +79,31 @@ class Recording:
         case: str,
         *,
         taps: Taps,
-        exact: Taps,
         alive: Mapping[str, float],
+        exact: Taps | None = None,
         inputs: Mapping[str, np.ndarray] | None = None,
         noise: Mapping[str, np.ndarray] | None = None,
     ) -> None:
-        """Adds a case: its taps in execution order, and `exact`, the same taps of the same inputs in float64."""
+        """Adds a case.
+
+        Args:
+            case: its name.
+            taps: in execution order.
+            alive: measures by which a dead run is known.
+            exact: taps, of the same inputs in float64, whose difference from the float32 ones is float32's floor. The
+                others are judged by their bar alone.
+            inputs: what the network is given.
+            noise: named streams in place of random numbers.
+        """
         if case in self._metadata["order"]:
             raise SystemExit(f"two cases are named {case!r}: rename one of the recordings")
         for kind, arrays in (("input", inputs or {}), ("noise", noise or {}), ("tap", taps)):
             self._tensors |= {f"{kind}/{case}/{name}": _storable(array) for name, array in arrays.items()}
         self._metadata["order"][case] = list(taps)
         self._metadata["floor"][case] = {
-            name: _floor(name, tap, exact[name]) for name, tap in taps.items() if np.issubdtype(tap.dtype, np.floating)
+            name: _floor(name, tap, exact[name])
+            for name, tap in taps.items()
+            if exact and name in exact and np.issubdtype(tap.dtype, np.floating)
         }
         self._metadata["alive"][case] = {measure: round(float(value), 6) for measure, value in alive.items()}
 
@@ -102,7 +113,9 @@ class Recording:
             taps = [name for name in self._tensors if name.startswith("tap/")]
             largest = max(taps, key=lambda name: self._tensors[name].nbytes)
             del self._tensors[largest]
-            _, case, tap = largest.split("/", 2)
+            rest = largest.removeprefix("tap/")
+            case = max((c for c in self._metadata["order"] if rest.startswith(f"{c}/")), key=len)
+            tap = rest.removeprefix(f"{case}/")
             self._metadata["order"][case].remove(tap)
             self._metadata["floor"][case].pop(tap, None)
 
@@ -121,6 +134,17 @@ class Recording:
             file.write(len(head).to_bytes(8, "little") + head)
             for array in self._tensors.values():
                 file.write(array.tobytes())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sha256_together(paths: Sequence[Path]) -> str:
+    """Of the lines that `sha256sum` prints for the files, sorted by name."""
+    lines = [f"{_sha256(path)}  {path.name}\n" for path in sorted(paths, key=lambda path: path.name)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _storable(array: np.ndarray) -> np.ndarray:
@@ -194,17 +218,19 @@ def nearest_distance(outputs: Sequence[np.ndarray]) -> float:
     return min(float(np.linalg.norm(a - b)) for a, b in pairs)
 
 
-def arguments(description: str, variants: Sequence[str]) -> argparse.Namespace:
-    """Parses the command line of a reference: `run` and `export`."""
+def arguments(description: str, variants: Sequence[str], parts: Sequence[str] = ()) -> argparse.Namespace:
+    """Parses the command line of a reference: `run`, perhaps of some `parts` only, and `export`."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
     run = verbs.add_parser("run", help="run upstream and write a recording")
     weights = run.add_mutually_exclusive_group(required=True)
-    weights.add_argument("--checkpoint", type=Path, help="upstream's own file")
+    weights.add_argument("--checkpoint", type=Path, help="upstream's own file, or its repository's folder")
     weights.add_argument("--seed", type=int, help="seeded weights, loaded through upstream's format like a checkpoint")
     run.add_argument("--audio", type=Path, nargs="+", default=[], help="recordings, one case each, named by their stem")
     run.add_argument("--seconds", type=float, help="use no more than this much of each recording")
     run.add_argument("--small", action="store_true", help="under 300 KB: short built-in cases, largest taps left out")
+    if parts:
+        run.add_argument("--parts", type=lambda text: text.split(","), help=f"some, by commas, of {', '.join(parts)}")
     export = verbs.add_parser("export", help="write a checkpoint of seeded weights in upstream's format")
     export.add_argument("--seed", type=int, default=0)
     for verb in (run, export):
@@ -213,8 +239,10 @@ def arguments(description: str, variants: Sequence[str]) -> argparse.Namespace:
     parsed = parser.parse_args()
     if parsed.verb == "run" and parsed.small and parsed.audio:
         parser.error("--small has its own cases: leave out --audio")
+    if parsed.verb == "run" and parts and (unknown := set(parsed.parts or ()) - set(parts)):
+        parser.error(f"--parts {', '.join(sorted(unknown))}: there are {', '.join(parts)}")
     if parsed.verb == "run":
         for path in [*parsed.audio, *filter(None, [parsed.checkpoint])]:
-            if not path.is_file():
+            if not path.exists():
                 parser.error(f"{path}: no such file")
     return parsed

@@ -95,6 +95,128 @@ def crepe_weights(shapes: Mapping[str, Shape], seed: int = 0) -> dict[str, np.nd
     return drawn
 
 
+def hift_weights(shapes: Mapping[str, Shape], seed: int = 0) -> dict[str, np.ndarray]:
+    """Weights of the HiFT vocoder with an F0 that is voiced and moves with the spectrum, and audio of order 0.1.
+
+    Residual branches are weak, upsampling makes up for the zeros it puts in, Snake's frequencies are positive and near
+    1. The F0 predictor sees no loudness (its first kernels add up to zero over mel bands) and moves by tens of Hz.
+    """
+    upsampling = {"ups.0": 1.8, "ups.1": 1.5, "ups.2": 1.3}
+    gains = {f"{name}.parametrizations.weight.original0": gain for name, gain in upsampling.items()}
+    for name in shapes:
+        if name.startswith("source_downs.") and name.endswith("weight"):
+            gains[name] = 3.0
+        elif name.endswith("original0"):
+            if name.startswith("f0_predictor.") and "condnet.0" not in name:
+                gains[name] = 2.0
+            elif name.startswith("conv_pre") or ".convs2." in name:
+                gains[name] = 0.4
+            elif name.startswith("conv_post"):
+                gains[name] = 0.6
+    drawn = weights(shapes, seed, gains)
+    for name in drawn:
+        if name.endswith(".alpha"):
+            drawn[name] = np.exp(3 * drawn[name])
+        elif name.startswith("f0_predictor.condnet.") and name.endswith("bias"):
+            drawn[name] *= np.float32(5)  # or they would drown among five layers of large activations
+    entering = drawn["f0_predictor.condnet.0.parametrizations.weight.original1"]
+    entering -= entering.mean(axis=1, keepdims=True)
+    drawn["f0_predictor.classifier.weight"] *= np.float32(12)
+    drawn["f0_predictor.classifier.bias"] += np.float32(180)
+    drawn["conv_post.bias"][: len(drawn["conv_post.bias"]) // 2] -= np.float32(0.5)  # of the logarithms of magnitudes
+    return drawn
+
+
+def campplus_weights(shapes: Mapping[str, Shape], seed: int = 0) -> dict[str, np.ndarray]:
+    """Weights of CAM++ for which frames differ from one another at its end, and recordings in their embeddings.
+
+    A layer's average over time passes through unchanged while what varies is halved at each transit, hence the gains
+    there; batch norms expect a rectified N(0, 1).
+    """
+    gains = {name: 1.8 for name in shapes if name.startswith("xvector.transit") and name.endswith("linear.weight")}
+    drawn = weights(shapes, seed, gains)
+    for name in drawn:
+        if name.startswith("xvector.") and name.endswith("running_mean"):
+            drawn[name] += np.float32(0.1)
+        elif name.startswith("xvector.") and name.endswith("running_var"):
+            drawn[name] *= np.float32(0.6)
+    return drawn
+
+
+def perth_weights(shapes: Mapping[str, Shape], seed: int = 0) -> dict[str, np.ndarray]:
+    """Weights of the watermarker, without its windows, that change a spectrogram by some decibels and are sure of nothing.
+
+    A residual of 1 would be 195 dB, hence the weak last layer of the encoder.
+    """
+    gains = {name: 10.0 if name.endswith(".6.conv.weight") else 1.4 for name in shapes if name.endswith("weight")}
+    drawn = weights(shapes, seed, gains | {"encoder.layers.6.conv.weight": 0.02, "encoder.layers.6.conv.bias": 0.2})
+    for name in drawn:
+        if name.endswith("_layers.6.conv.bias"):
+            drawn[name][1] += 0.5
+    return drawn
+
+
+def flow_weights(shapes: Mapping[str, Shape], seed: int = 0) -> dict[str, np.ndarray]:
+    """Weights of the token-to-mel flow whose output depends on tokens, speaker and prompt and stays of order one.
+
+    What is called an embedding there is a linear layer but for the table of tokens. The encoder's residual stream is
+    scaled by 22 before its layers, hence their large outputs: else they would be lost in it. So would small biases of
+    the convolutions be in the estimator's.
+    """
+    gains = {
+        name: float(np.prod(shape[1:]) ** -0.5)
+        for name, shape in shapes.items()
+        if "embed" in name and len(shape) > 1 and not name.startswith(("input_embedding", "spk_embed"))
+    }
+    gains |= {n: 8.0 for n in shapes if n.startswith("encoder.") and n.endswith(("linear_out.weight", "w_2.weight"))}
+    drawn = weights(shapes, seed, gains)
+    for name in drawn:
+        if name.endswith("block.0.bias"):
+            drawn[name] *= 20
+    return drawn
+
+
+def s3_tokenizer_weights(shapes: Mapping[str, Shape], seed: int = 0) -> dict[str, np.ndarray]:
+    """Weights of an S3 speech tokenizer, V1 or V2, whose tokens vary with what is said.
+
+    It sees no loudness (its first kernels add up to zero over mel bands), residual branches are weak, and what is
+    quantized is of order one, as are V1's vectors: of free lengths, the shortest would be the nearest to everything.
+    """
+    gains = {}
+    for name, shape in shapes.items():
+        if name.endswith("conv1.weight"):
+            gains[name] = 3.0
+        elif name.endswith(("attn.out.weight", "mlp.2.weight")):
+            gains[name] = 0.5
+        elif name.endswith("project_down.weight"):  # named like a codebook, but a linear layer
+            gains[name] = 0.43 * shape[1] ** -0.5
+        elif name.endswith("positional_embedding"):  # stronger, it would say more than the sound
+            gains[name] = 0.5
+    drawn = weights(shapes, seed, gains)
+    drawn["encoder.conv1.weight"] -= drawn["encoder.conv1.weight"].mean(axis=1, keepdims=True)
+    if (embed := drawn.get("quantizer._codebook.embed")) is not None:
+        embed /= np.linalg.norm(embed, axis=1, keepdims=True)
+    return drawn
+
+
+def t3_weights(shapes: Mapping[str, Shape], seed: int = 0) -> dict[str, np.ndarray]:
+    """Weights of T3, Llama or GPT-2, with which greedy decoding goes on without loops and attention picks what it sees.
+
+    Positions are as strong as tokens, so that each step differs from the last; queries are sharp; what layers add is
+    weak beside the embeddings, so that 4 bits do not drown it. The speaker's vector has length 1: hence its gain.
+    """
+    gains = {"cond_enc.spkr_enc.weight": 16.0, "cond_enc.perceiver.pre_attention_query": 100.0, "tfmr.wpe.weight": 16.0}
+    gains = {name: gain for name, gain in gains.items() if name in shapes}
+    for name in shapes:
+        if name.endswith("q_proj.weight"):
+            gains[name] = 2.0
+        elif name.endswith(("o_proj.weight", "down_proj.weight", "c_proj.weight")):
+            gains[name] = 0.5
+        elif name == "speech_head.weight":
+            gains[name] = 2.0
+    return weights(shapes, seed, gains)
+
+
 class NoiseStream:
     """Random numbers drawn one array after another from a named stream; `log` lists what was drawn, in order.
 
@@ -114,6 +236,11 @@ class NoiseStream:
         """Uniform in [0, 1), float32."""
         self.log.append(("uniform", shape))
         return self._generator.random(shape).astype(np.float32)
+
+    def exponential(self, shape: Shape) -> np.ndarray:
+        """Exponential with rate 1, float32: what `torch.multinomial` divides probabilities by."""
+        self.log.append(("exponential", shape))
+        return self._generator.standard_exponential(shape).astype(np.float32)
 
     def triangular(self, shape: Shape, half_width: float) -> np.ndarray:
         """Triangular on [-half_width, half_width] with its peak at 0, float32."""

@@ -25,7 +25,7 @@ import importlib.util
 import sys
 import tempfile
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from typing import Any
 import _seed
 import numpy as np
 import torch
-from _recording import Case, Recording, Taps, arguments, hooked, nearest_distance, numpy, observed, replaced
+from _recording import Case, Recording, Taps, arguments, nearest_distance, observed, replaced
 from safetensors.torch import load_file, save_file
 
 # chatterbox/__init__ imports every model: an empty parent package in its place lets the voice encoder import alone.
@@ -41,10 +41,10 @@ _chatterbox = types.ModuleType("chatterbox")
 _chatterbox.__path__ = list(importlib.util.find_spec("chatterbox").submodule_search_locations)
 sys.modules["chatterbox"] = _chatterbox
 
-import chatterbox.models.voice_encoder.voice_encoder as chatterbox_ve  # noqa: E402
 import resemblyzer  # noqa: E402
 import resemblyzer.audio  # noqa: E402
 import webrtcvad  # noqa: E402
+from _voice_encoder import chatterbox_taps, chatterbox_ve, network_taps  # noqa: E402
 
 SIMILARITY = {"similarity_weight": (1,), "similarity_bias": (1,)}  # in Resemblyzer's file, unused by its module
 
@@ -157,27 +157,6 @@ def chatterbox_shapes() -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in chatterbox_ve.VoiceEncoder().state_dict().items()}
 
 
-def chatterbox_taps(
-    model: torch.nn.Module, wav: np.ndarray, rate: int, ends: np.ndarray | None
-) -> tuple[Taps, np.ndarray]:
-    taps: Taps = {}
-    librosa = chatterbox_ve.librosa
-
-    def trim(wav: np.ndarray, top_db: float) -> tuple[np.ndarray, np.ndarray]:
-        kept, found = librosa.effects.trim(wav, top_db=top_db) if ends is None else (wav[slice(*ends)], ends)
-        taps.update(resampled=wav, trim=found, trimmed=kept)
-        return kept, found
-
-    decided = types.SimpleNamespace(resample=librosa.resample, effects=types.SimpleNamespace(trim=trim))
-    with contextlib.ExitStack() as stack:
-        enter = stack.enter_context
-        enter(replaced(chatterbox_ve, "librosa", lambda _: decided))
-        enter(observed(chatterbox_ve, "melspectrogram", lambda out, *_: taps.update(mel=out.T)))
-        enter(network_taps(model, "proj", taps))
-        taps["embed"] = model.embeds_from_wavs([wav], sample_rate=rate, batch_size=None)[0]  # all partials in one batch
-    return taps, taps["trim"]
-
-
 def combine_chatterbox(model: torch.nn.Module, cases: list[Taps]) -> Taps:
     embeds = np.stack([taps["embed"] for taps in cases])
     similarity = [[model.voice_similarity(x, y) for y in embeds] for x in embeds]
@@ -185,18 +164,6 @@ def combine_chatterbox(model: torch.nn.Module, cases: list[Taps]) -> Taps:
 
 
 # --- Both -------------------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def network_taps(model: torch.nn.Module, projection: str, taps: Taps) -> Iterator[None]:
-    with contextlib.ExitStack() as stack:
-        before = model.register_forward_pre_hook(lambda _module, args: taps.update(partials=numpy(args[0])))
-        stack.callback(before.remove)
-        stack.enter_context(hooked(model.lstm, lambda output: taps.update(lstm=numpy(output[0][:1]))))
-        stack.enter_context(hooked(getattr(model, projection), lambda output: taps.update({projection: numpy(output)})))
-        stack.enter_context(hooked(model, lambda output: taps.update(partial_embeds=numpy(output))))
-        yield
-
 
 UPSTREAMS = {
     "resemblyzer": Upstream(
