@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
 from pytorch_to_mlx.audio import Audio
+from pytorch_to_mlx.errors import CheckpointError, FolderError
 
 Decoder = Literal["argmax", "weighted", "viterbi"]
+VOICE_FORMAT = "pytorch-to-mlx-voice-1"
 
 
 @dataclass(frozen=True)
@@ -57,3 +60,90 @@ class SpeakerEncoder(Protocol):
     def embed_speaker(self, recordings: Sequence[Audio]) -> np.ndarray: ...
 
     def similarity(self, first: np.ndarray, second: np.ndarray) -> float: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Voice:
+    """What a speech model needs to know of a speaker, prepared once from a recording.
+
+    Attributes:
+        kind: which models it is for, such as "chatterbox".
+        arrays: its tensors by name.
+    """
+
+    kind: str
+    arrays: Mapping[str, np.ndarray]
+
+    def save(self, path: str | Path) -> None:
+        """Write it as one safetensors file.
+
+        Raises:
+            FolderError: the file cannot be written.
+        """
+        data = self.to_bytes()
+        try:
+            Path(path).write_bytes(data)
+        except OSError as error:
+            raise FolderError(f"{path}: cannot be written ({error.strerror})") from error
+
+    def to_bytes(self) -> bytes:
+        """The safetensors file that `load` reads."""
+        from safetensors.numpy import save
+
+        metadata = {"format": VOICE_FORMAT, "kind": self.kind}
+        return save({name: np.ascontiguousarray(array) for name, array in self.arrays.items()}, metadata)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Voice:
+        """Read what `save` wrote.
+
+        Raises:
+            CheckpointError: the file is missing or damaged, or holds no voice.
+        """
+        from pytorch_to_mlx.checkpoint import open_checkpoint
+
+        with open_checkpoint(Path(path)) as tensors:
+            if tensors.metadata.get("format") != VOICE_FORMAT:
+                raise CheckpointError(f"{path} holds no voice; make one with: pytorch-to-mlx voice DIR AUDIO -o {path}")
+            return cls(tensors.metadata.get("kind", ""), {name: np.array(tensors.read(name)) for name in tensors})
+
+
+@runtime_checkable
+class SpeechModel(Protocol):
+    """Speaks a text with a voice."""
+
+    @property
+    def sample_rate(self) -> int: ...
+
+    def prepare_voice(self, audio: Audio) -> Voice: ...
+
+    def synthesize(self, text: str, *, voice: Voice | Audio | None = None, seed: int = 0, **settings: Any) -> Audio: ...
+
+    def stream(
+        self, text: str, *, voice: Voice | Audio | None = None, seed: int = 0, **settings: Any
+    ) -> Iterator[Audio]: ...
+
+
+@runtime_checkable
+class VoiceConverter(Protocol):
+    """Says what a recording says with another voice."""
+
+    def convert_voice(self, source: Audio, *, voice: Voice | Audio | None = None, seed: int = 0) -> Audio: ...
+
+
+@runtime_checkable
+class SpeechTokenizer(Protocol):
+    """Turns speech into a sequence of numbers."""
+
+    def tokenize(self, audio: Audio) -> np.ndarray: ...
+
+
+@runtime_checkable
+class Watermarker(Protocol):
+    """Marks recordings so that it can tell them later; listeners do not notice."""
+
+    def apply(self, audio: Audio) -> Audio: ...
+
+    def detect(self, audio: Audio) -> float:
+        """How sure it is that the recording is marked, from 0 to 1."""
+        ...
