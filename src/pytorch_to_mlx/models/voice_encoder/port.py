@@ -13,10 +13,10 @@ from pytorch_to_mlx.audio import Audio
 from pytorch_to_mlx.components.voice_encoder.frontend import ChatterboxFrontEnd, ResemblyzerFrontEnd
 from pytorch_to_mlx.components.voice_encoder.model import VoiceEncoderModel
 from pytorch_to_mlx.components.voice_encoder.network import VoiceEncoder
+from pytorch_to_mlx.components.voice_encoder.weights import CHATTERBOX, RESEMBLYZER
 from pytorch_to_mlx.parity import Bar, tap
 from pytorch_to_mlx.port import Part, Port, Reference, Stage, Variant
 from pytorch_to_mlx.quantization import Choice, QuantizationPolicy
-from pytorch_to_mlx.weights import Drop, Fuse, Rename, WeightMap
 
 
 @dataclass(frozen=True)
@@ -24,18 +24,6 @@ class VoiceEncoderConfig:
     """The network has one size; recordings are prepared as one of the two upstreams does it."""
 
     front_end: Literal["resemblyzer", "chatterbox"]
-
-
-LSTM = WeightMap(
-    Rename("lstm.weight_ih_l{n:d}", "lstm.layers.{n}.Wx"),
-    Rename("lstm.weight_hh_l{n:d}", "lstm.layers.{n}.Wh"),
-    Fuse(("lstm.bias_ih_l{n:d}", "lstm.bias_hh_l{n:d}"), "lstm.layers.{n}.bias", how="sum"),
-    Drop("similarity_{what}", "scales similarities in the training loss only", count=2),
-)
-CHATTERBOX = LSTM + WeightMap(Rename("proj.{leaf}", "proj.{leaf}"))
-RESEMBLYZER = (LSTM + WeightMap(Rename("linear.{leaf}", "proj.{leaf}"))).under("model_state.", "") + WeightMap(
-    Drop("optimizer_state.{p*}", "state of the optimizer, for training on", optional=True)
-)
 
 
 def _build(config: VoiceEncoderConfig) -> VoiceEncoder:

@@ -1,0 +1,241 @@
+"""`synthesize`, `voice` and `convert-voice`: speech from text, and with another voice."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pytorch_to_mlx.errors import UsageError
+
+if TYPE_CHECKING:
+    from pytorch_to_mlx.audio import Audio
+    from pytorch_to_mlx.tasks import Voice
+
+FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A converted speech model.")]
+OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Audio file to write; the suffix says the format.")]
+VoiceOption = Annotated[Path | None, typer.Option("--voice", help="A voice that the verb voice prepared.")]
+SeedOption = Annotated[int, typer.Option(help="Another seed speaks otherwise.")]
+WatermarkOption = Annotated[
+    bool, typer.Option("--watermark/--no-watermark", help="Mark the audio as synthetic, as upstream does.")
+]
+
+
+def command(
+    folder: FolderArgument,
+    output: OutputOption,
+    text: Annotated[str | None, typer.Option("--text", "-t", help="What to say.")] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="A text file to say; - reads the input.")] = None,
+    ref_audio: Annotated[
+        Path | None, typer.Option(help="A recording of the voice, of any format and rate; 6 to 10 s serve best.")
+    ] = None,
+    voice: VoiceOption = None,
+    language: Annotated[str | None, typer.Option("--language", "-l", help="Code such as fr, if multilingual.")] = None,
+    exaggeration: Annotated[float | None, typer.Option(help="Emotion, 0.5 is neutral; not for Turbo.")] = None,
+    cfg_weight: Annotated[float | None, typer.Option(help="Guidance; 0 halves the time. Not for Turbo.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="0 takes the likeliest token each time.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Sample from the likeliest tokens of this probability.")] = None,
+    min_p: Annotated[float | None, typer.Option(help="Drop tokens below this share of the likeliest.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Sample from this many; for Turbo.")] = None,
+    repetition_penalty: Annotated[float | None, typer.Option(help="Above 1 discourages repetition.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Most speech tokens (25 a second) in one pass.")] = None,
+    seed: SeedOption = 0,
+    watermark: WatermarkOption = True,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Write audio while it is being made; -o - writes 16-bit PCM to the output.")
+    ] = False,
+) -> None:
+    """Speak a text. Long texts are split at sentences; nothing is cut off.
+
+    Examples:
+
+      pytorch-to-mlx synthesize chatterbox-mlx -t "Hello there." --ref-audio anna.wav -o hello.wav
+
+      pytorch-to-mlx synthesize turbo-mlx -t "Well, [laugh] I did not know." --ref-audio anna.wav -o well.flac
+
+      pytorch-to-mlx synthesize multilingual-mlx -f conte.txt -l fr --voice anna.safetensors -o conte.wav
+
+      pytorch-to-mlx synthesize chatterbox-mlx -f book.txt --ref-audio anna.wav --stream -o - | aplay -f S16_LE -r 24000
+    """
+    from pytorch_to_mlx.cli.output import load_model
+    from pytorch_to_mlx.tasks import SpeechModel
+
+    said = _text(text, file)
+    settings = {
+        "exaggeration": exaggeration,
+        "cfg_weight": cfg_weight,
+        "temperature": temperature,
+        "top_p": top_p,
+        "min_p": min_p,
+        "top_k": top_k,
+        "repetition_penalty": repetition_penalty,
+        "max_tokens": max_tokens,
+    }
+    to_pipe = str(output) == "-"
+    if to_pipe and not stream:
+        raise UsageError("--output - is for --stream; name a file")
+    if not to_pipe:
+        _check_audio_output(output)
+    speaker = _voice(ref_audio, voice, "--ref-audio")
+    model = load_model(folder, SpeechModel, "speech model", "ResembleAI/chatterbox --variant english")
+    common: dict[str, Any] = {"voice": speaker, "language": language, "seed": seed, "watermark": watermark, **settings}
+    if stream:
+        pieces = model.stream(said, **common)
+        _write_pcm(pieces) if to_pipe else _write_pieces(pieces, output, model.sample_rate)
+        return
+    with _token_progress() as progress:
+        audio = model.synthesize(said, progress=progress, **common)
+    _write(audio, output)
+    print(f"{output}: {audio.seconds:.1f} s")
+
+
+def prepare(
+    folder: FolderArgument,
+    recording: Annotated[Path, typer.Argument(metavar="AUDIO", help="A recording of any format and rate.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Voice file to write, such as anna.safetensors.")],
+) -> None:
+    """Analyse a reference recording once, for many syntheses.
+
+    Example:
+
+      pytorch-to-mlx voice chatterbox-mlx anna.wav -o anna.safetensors
+    """
+    from pytorch_to_mlx.audio import Audio, naming
+    from pytorch_to_mlx.cli.output import check_output, load_model
+    from pytorch_to_mlx.tasks import SpeechModel
+
+    check_output("--output", output)
+    audio = Audio.read(recording)
+    model = load_model(folder, SpeechModel, "speech model", "ResembleAI/chatterbox --variant english")
+    with naming(recording):
+        prepared = model.prepare_voice(audio)
+    prepared.save(output)
+    print(f"{output}: a voice for {prepared.kind}")
+
+
+def convert_voice(
+    folder: FolderArgument,
+    source: Annotated[Path, typer.Option("--source", help="The recording that says it.")],
+    output: OutputOption,
+    target: Annotated[Path | None, typer.Option("--target", help="A recording of the voice that is to say it.")] = None,
+    voice: VoiceOption = None,
+    seed: SeedOption = 0,
+    watermark: WatermarkOption = True,
+) -> None:
+    """Say what a recording says with another voice.
+
+    Example:
+
+      pytorch-to-mlx convert-voice chatterbox-mlx --source anna.wav --target ben.wav -o anna-as-ben.wav
+    """
+    from pytorch_to_mlx.audio import Audio, naming
+    from pytorch_to_mlx.cli.output import load_model
+    from pytorch_to_mlx.tasks import VoiceConverter
+
+    _check_audio_output(output)
+    audio = Audio.read(source)
+    speaker = _voice(target, voice, "--target")
+    model = load_model(folder, VoiceConverter, "voice converter", "ResembleAI/chatterbox --variant english")
+    with naming(source):
+        converted = model.convert_voice(audio, voice=speaker, seed=seed, watermark=watermark)
+    _write(converted, output)
+    print(f"{output}: {converted.seconds:.1f} s")
+
+
+def _text(text: str | None, file: Path | None) -> str:
+    if (text is None) == (file is None):
+        raise UsageError("give what to say with --text or --file, one of them")
+    if text is not None:
+        return text
+    if str(file) == "-":
+        import sys
+
+        return sys.stdin.read()
+    assert file is not None
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--file {file}: is no text in UTF-8") from error
+    except OSError as error:
+        raise UsageError(f"--file {file}: cannot be read ({error.strerror})") from error
+
+
+def _voice(recording: Path | None, prepared: Path | None, flag: str) -> Audio | Voice | None:
+    from pytorch_to_mlx.audio import Audio
+    from pytorch_to_mlx.tasks import Voice
+
+    if recording is not None and prepared is not None:
+        raise UsageError(f"give {flag} or --voice, not both")
+    if recording is not None:
+        return Audio.read(recording)
+    return Voice.load(prepared) if prepared is not None else None
+
+
+def _check_audio_output(output: Path) -> None:
+    """Refuse an output that cannot be written before the work rather than after it."""
+    from pytorch_to_mlx.audio import file_format
+    from pytorch_to_mlx.cli.output import check_output
+
+    check_output("--output", output)
+    file_format(output)
+
+
+@contextmanager
+def _drafted(output: Path) -> Iterator[Path]:
+    """A file beside `output` that takes its place only if the block ends well."""
+    draft = output.with_name(f".{output.stem}.{os.getpid()}{output.suffix}")
+    try:
+        yield draft
+        draft.replace(output)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _write(audio: Audio, output: Path) -> None:
+    with _drafted(output) as draft:
+        audio.write(draft)
+
+
+def _write_pieces(pieces: Iterable[Audio], output: Path, rate: int) -> None:
+    """Write pieces as they come. A player may read along; a failure leaves what was said so far."""
+    import soundfile
+
+    from pytorch_to_mlx.audio import file_format
+
+    with soundfile.SoundFile(output, "w", rate, 1, format=file_format(output)) as file:
+        for piece in pieces:
+            file.write(piece.samples)
+            file.flush()
+
+
+def _write_pcm(pieces: Iterable[Audio]) -> None:
+    import sys
+
+    import numpy as np
+
+    for piece in pieces:
+        sys.stdout.buffer.write(np.rint(np.clip(piece.samples, -1, 1) * 32767).astype("<i2").tobytes())
+        sys.stdout.buffer.flush()
+
+
+@contextmanager
+def _token_progress() -> Iterator[Any]:
+    """Seconds of speech so far, on standard error, once the work takes over two seconds."""
+    import sys
+
+    from tqdm import tqdm
+
+    with tqdm(unit=" s of speech", delay=2, disable=not sys.stderr.isatty(), bar_format="{desc}{n:.1f}{unit}") as bar:
+        done = [0.0]
+
+        def advance(part: int, parts: int, tokens: int) -> None:
+            if tokens == 1:
+                done.append(bar.n)
+                bar.set_description(f"part {part + 1} of {parts}: ", refresh=False)
+            bar.update(done[-1] + tokens / 25 - bar.n)
+
+        yield advance

@@ -1,0 +1,217 @@
+"""`synthesize`, `voice` and `convert-voice` around a stand-in for a speech model: what is passed, written, refused."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from pytorch_to_mlx import Audio, cli, loading
+from pytorch_to_mlx.errors import AudioError
+from pytorch_to_mlx.tasks import SpeechModel, Voice, VoiceConverter
+
+RATE = 24000
+
+
+class Parrot:
+    """Says one sample for each letter; keeps what it was asked."""
+
+    sample_rate = RATE
+
+    def __init__(self) -> None:
+        self.asked: dict[str, Any] = {}
+        self.stops_after: int | None = None
+
+    def prepare_voice(self, audio: Audio) -> Voice:
+        if audio.seconds < 0.1:
+            raise AudioError("too short")
+        return Voice("parrot", {"mean": audio.samples.mean(keepdims=True)})
+
+    def synthesize(self, text: str, **asked: Any) -> Audio:
+        asked["progress"](0, 1, len(text))
+        self.asked = {"text": text, **asked}
+        if self.stops_after is not None:
+            raise KeyboardInterrupt
+        return Audio(np.full(len(text), 0.5, np.float32), RATE)
+
+    def stream(self, text: str, **asked: Any) -> Iterator[Audio]:
+        self.asked = {"text": text, **asked}
+        for index, word in enumerate(text.split()):
+            if index == self.stops_after:
+                raise KeyboardInterrupt
+            yield Audio(np.full(len(word), 0.25, np.float32), RATE)
+
+    def convert_voice(self, source: Audio, **asked: Any) -> Audio:
+        self.asked = asked
+        return Audio(-source.samples, source.rate)
+
+
+@pytest.fixture
+def parrot(monkeypatch: pytest.MonkeyPatch) -> Parrot:
+    parrot = Parrot()
+    assert isinstance(parrot, SpeechModel) and isinstance(parrot, VoiceConverter)
+    monkeypatch.setattr(loading, "load", lambda folder: parrot)
+    return parrot
+
+
+@pytest.fixture
+def wav(tmp_path: Path) -> Path:
+    soundfile.write(tmp_path / "anna.wav", np.full((4000, 2), 0.125), 16000)
+    return tmp_path / "anna.wav"
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    monkeypatch.setattr(sys, "argv", ["pytorch-to-mlx", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
+
+
+def test_settings_reach_the_model_and_audio_the_file(
+    parrot: Parrot, wav: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.flac"
+    options = (
+        "--exaggeration",
+        "0.7",
+        "--cfg-weight",
+        "0",
+        "--top-k",
+        "5",
+        "--seed",
+        "3",
+        "-l",
+        "fr",
+        "--no-watermark",
+    )
+    assert (
+        run(monkeypatch, "synthesize", "dir", "-t", "hello", "--ref-audio", wav, "-o", out, *options, "--no-watermark")
+        == 0
+    )
+    samples, rate = soundfile.read(out)
+    assert (len(samples), rate) == (5, RATE) and soundfile.info(out).format == "FLAC"
+    asked = parrot.asked
+    assert (asked["exaggeration"], asked["cfg_weight"], asked["top_k"], asked["seed"]) == (0.7, 0, 5, 3)
+    assert (asked["language"], asked["watermark"], asked["temperature"]) == ("fr", False, None)
+    assert asked["voice"].rate == 16000 and asked["voice"].samples.shape == (4000,)
+    assert "out.flac: 0.0 s" in capsys.readouterr().out
+
+
+def test_a_voice_is_prepared_once_and_used(
+    parrot: Parrot, wav: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voice = tmp_path / "anna.safetensors"
+    assert run(monkeypatch, "voice", "dir", wav, "-o", voice) == 0
+    assert run(monkeypatch, "synthesize", "dir", "-t", "hi", "--voice", voice, "-o", tmp_path / "o.wav") == 0
+    assert parrot.asked["voice"].kind == "parrot"
+    np.testing.assert_allclose(parrot.asked["voice"].arrays["mean"], [0.125])
+
+
+def test_text_from_a_file_and_from_the_input(parrot: Parrot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "text.txt").write_text("Grüße", encoding="utf-8")
+    assert run(monkeypatch, "synthesize", "dir", "-f", tmp_path / "text.txt", "-o", tmp_path / "o.wav") == 0
+    assert parrot.asked["text"] == "Grüße"
+    monkeypatch.setattr(sys, "stdin", io.StringIO("from a pipe"))
+    assert run(monkeypatch, "synthesize", "dir", "-f", "-", "-o", tmp_path / "o.wav") == 0
+    assert parrot.asked["text"] == "from a pipe"
+
+
+def test_streaming_to_a_file_and_to_a_pipe(
+    parrot: Parrot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    assert run(monkeypatch, "synthesize", "dir", "-t", "one two three", "--stream", "-o", tmp_path / "o.wav") == 0
+    assert len(soundfile.read(tmp_path / "o.wav")[0]) == 11
+    capfdbinary.readouterr()
+    assert run(monkeypatch, "synthesize", "dir", "-t", "one two three", "--stream", "-o", "-") == 0
+    pcm = np.frombuffer(capfdbinary.readouterr().out, "<i2")
+    assert len(pcm) == 11 and set(pcm) == {round(0.25 * 32767)}
+
+
+def test_an_interruption_leaves_no_half_written_file(
+    parrot: Parrot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "o.wav").write_bytes(b"what was there")
+    parrot.stops_after = 1
+    assert run(monkeypatch, "synthesize", "dir", "-t", "one two", "-o", tmp_path / "o.wav") == 130
+    assert (tmp_path / "o.wav").read_bytes() == b"what was there"
+    assert [path.name for path in tmp_path.iterdir()] == ["o.wav"]
+    assert "interrupted" in capsys.readouterr().err
+    # What was streamed so far is kept: it was heard already.
+    assert run(monkeypatch, "synthesize", "dir", "-t", "one two", "--stream", "-o", tmp_path / "s.wav") == 130
+    assert len(soundfile.read(tmp_path / "s.wav")[0]) == 3
+
+
+def test_voice_conversion(parrot: Parrot, wav: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "as-ben.wav"
+    assert run(monkeypatch, "convert-voice", "dir", "--source", wav, "--target", wav, "-o", out, "--seed", "4") == 0
+    samples, rate = soundfile.read(out)
+    assert rate == 16000 and np.allclose(samples, -0.125, atol=1e-4)
+    assert parrot.asked["seed"] == 4 and parrot.asked["watermark"] is True
+
+
+REFUSED = {
+    "no text": (("synthesize", "dir", "-o", "o.wav"), "give what to say with --text or --file, one of them"),
+    "two texts": (("synthesize", "dir", "-o", "o.wav", "-t", "a", "-f", "b"), "with --text or --file, one of them"),
+    "two voices": (
+        ("synthesize", "dir", "-o", "o.wav", "-t", "a", "--voice", "v", "--ref-audio", "w"),
+        "give --ref-audio or --voice, not both",
+    ),
+    "no such text": (("synthesize", "dir", "-o", "o.wav", "-f", "absent.txt"), "--file absent.txt: cannot be read"),
+    "no text at all": (("synthesize", "dir", "-o", "o.wav", "-f", "anna.wav"), "--file anna.wav: is no text in UTF-8"),
+    "no such recording": (
+        ("synthesize", "dir", "-o", "o.wav", "-t", "a", "--ref-audio", "x.wav"),
+        "x.wav: no such file",
+    ),
+    "no such voice": (("synthesize", "dir", "-o", "o.wav", "-t", "a", "--voice", "x.safetensors"), "x.safetensors"),
+    "no voice": (("synthesize", "dir", "-o", "o.wav", "-t", "a", "--voice", "other.safetensors"), "holds no voice"),
+    "format": (("synthesize", "dir", "-o", "o.mp9", "-t", "a"), "o.mp9: no audio format is called 'mp9'"),
+    "folder": (("synthesize", "dir", "-o", "no/o.wav", "-t", "a"), "there is no folder no"),
+    "pipe": (("synthesize", "dir", "-o", "-", "-t", "a"), "--output - is for --stream"),
+    "too short": (("voice", "dir", "short.wav", "-o", "v.safetensors"), "short.wav: too short"),
+    "source": (("convert-voice", "dir", "--source", "x.wav", "-o", "o.wav"), "x.wav: no such file"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refusals(
+    case: str,
+    parrot: Parrot,
+    wav: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from safetensors.numpy import save_file
+
+    monkeypatch.chdir(tmp_path)
+    save_file({"x": np.zeros(1, np.float32)}, "other.safetensors")
+    soundfile.write("short.wav", np.zeros(10), 16000)
+    arguments, message = REFUSED[case]
+    assert run(monkeypatch, *arguments) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1 and message in said[0]
+    assert not Path("o.wav").exists()
+
+
+def test_a_model_for_another_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(loading, "load", lambda folder: object())
+    assert run(monkeypatch, "synthesize", "dir", "-t", "a", "-o", tmp_path / "o.wav") == 2
+    assert "dir holds no speech model; convert one with: pytorch-to-mlx convert Resemble" in capsys.readouterr().err
+
+
+def test_voices_keep_their_arrays_and_kind(tmp_path: Path) -> None:
+    arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.arange(3, dtype=np.int32)[::-1]}
+    Voice("some-kind", arrays).save(tmp_path / "voice.safetensors")
+    voice = Voice.load(tmp_path / "voice.safetensors")
+    assert voice.kind == "some-kind" and voice.arrays.keys() == arrays.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(voice.arrays[name], array)
+        assert voice.arrays[name].dtype == array.dtype
