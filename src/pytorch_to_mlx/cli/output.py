@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pytorch_to_mlx.errors import UsageError, printable
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pytorch_to_mlx.conversion import Progress
 
 
+Task = TypeVar("Task")
 NO_BACKEND = (
     "MLX has no backend here; install one: pip install 'mlx[cpu]', or 'mlx[cuda13]' for an NVIDIA GPU (macOS: mlx)"
 )
@@ -40,6 +41,20 @@ def check_output(flag: str, path: Path | None) -> None:
     """Refuse a file to write whose folder is missing, before the work rather than after it."""
     if path is not None and not path.parent.is_dir():
         raise UsageError(f"{flag} {path}: there is no folder {path.parent}; create it first")
+
+
+def load_model(folder: Path, task: type[Task], what: str, source: str) -> Task:
+    """The model of a folder, which must be for a task.
+
+    Raises:
+        UsageError: it is for another; `what` names the task, `source` what to convert for it.
+    """
+    from pytorch_to_mlx.loading import load
+
+    model = load(folder)
+    if not isinstance(model, task):
+        raise UsageError(f"{folder} holds no {what}; convert one with: pytorch-to-mlx convert {source}")
+    return model
 
 
 def note(line: str) -> None:

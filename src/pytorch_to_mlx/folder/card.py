@@ -78,7 +78,8 @@ def _source(config: FolderConfig) -> str:
     source = config.source
     revision = f", revision {_code(source.revision)}" if source.revision else ""
     files = [[_code(file.name), f"{file.bytes:,}"] for file in source.files]
-    files += [[f"{_code(p.file)} of the package {_code(f'{p.package} {p.version}')}", ""] for p in source.packaged or ()]
+    for file in source.packaged or ():
+        files.append([f"{_code(file.file)} of the package {_code(f'{file.package} {file.version}')}", ""])
     return f"{source.kind} {_code(source.location)}{revision}\n\n{_table(['file', 'bytes'], files)}"
 
 

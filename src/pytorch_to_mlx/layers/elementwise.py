@@ -104,9 +104,9 @@ def _lowered(x: mx.array) -> bool:
 # --- from e^x -----------------------------------------------------------------------------------------------------
 #
 # e^x = 2^n e^r with |r| <= ln(2) / 2. Adding 1.5 2^23 + bias rounds x / ln(2) to the integer n and leaves n + bias
-# in the low bits, which shifted into the exponent's place are 2^(n + bias - 127). The shift works on a `view`, which can
-# only be compiled for one shape, with an entry of 17 KB in the compiler's cache for every length ever seen: hence two
-# compiled halves around it. The compiler cuts its kernels at a depth of eleven operations: the polynomials are shallow
+# in the low bits, which shifted into the exponent place are 2^(n + bias - 127). The shift works on a `view`, which
+# can only be compiled for one shape, with an entry of 17 KB in the compiler's cache for every length ever seen: hence
+# two compiled halves around it. The compiler cuts its kernels at a depth of eleven operations: the polynomials are
 # trees.
 
 ROUND = 1.5 * 2**23

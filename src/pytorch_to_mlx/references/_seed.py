@@ -144,7 +144,7 @@ def campplus_weights(shapes: Mapping[str, Shape], seed: int = 0) -> dict[str, np
 
 
 def perth_weights(shapes: Mapping[str, Shape], seed: int = 0) -> dict[str, np.ndarray]:
-    """Weights of the watermarker, without its windows, that change a spectrogram by some decibels and are sure of nothing.
+    """Weights of the watermarker, without windows, that change a spectrogram by some decibels and are sure of nothing.
 
     A residual of 1 would be 195 dB, hence the weak last layer of the encoder.
     """
