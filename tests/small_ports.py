@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Annotated, Any
 
 import mlx.core as mx
@@ -18,8 +18,10 @@ from safetensors.numpy import save
 
 import pytorch_to_mlx
 from pytorch_to_mlx import registry
+from pytorch_to_mlx.components.s3_tokenizer import S3TokenizerConfig, S3TokenizerModel
 from pytorch_to_mlx.models.crepe.port import PORT as CREPE
-from pytorch_to_mlx.port import Part, Port, Reference, Variant
+from pytorch_to_mlx.models.s3_tokenizer.port import PORT as S3_TOKENIZER
+from pytorch_to_mlx.port import Part, Port, Reference, Variant, parameter_shapes
 from pytorch_to_mlx.quantization import Choice, QuantizationPolicy
 from pytorch_to_mlx.weights import Drop, FoldWeightNorm, Rename, Split, WeightMap
 
@@ -164,6 +166,69 @@ def voice_encoder_tensors(seed: int = 0) -> Tensors:
         shapes |= {f"lstm.bias_{what}_l{n}": (1024,) for what in ("ih", "hh")}
     shapes |= {"proj.weight": (256, 256), "proj.bias": (256,)}
     return SEED.voice_encoder_weights(shapes, seed)
+
+
+def perth_tensors(seed: int = 0) -> Tensors:
+    """Weights of the watermarker under the names of the file that resemble-perth ships."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in ("encoder.layers", *(f"decoder.{speed}_layers" for speed in ("slow", "normal", "fast"))):
+        last = 128 if path.startswith("encoder") else 2
+        sizes = [(256, 128, 1), *[(256, 256, 7)] * 5, (last, 256, 1)]
+        for n, shape in enumerate(sizes):
+            shapes |= {f"{path}.{n}.conv.weight": shape, f"{path}.{n}.conv.bias": shape[:1]}
+    computed = {"spectrogram.window": (2048,), "inv_spectrogram.window": (2048,), "stretch.phase_advance": (1025, 1)}
+    state = SEED.perth_weights(shapes, seed) | {f"ap.{name}": np.zeros(s, np.float32) for name, s in computed.items()}
+    return {f"model.{name}": array for name, array in state.items()}
+
+
+def s3_tokenizer_tensors(config: S3TokenizerConfig, seed: int = 0) -> Tensors:
+    """Weights of an S3 tokenizer of any size under the names of s3tokenizer's file; tokens move with the input."""
+    state = config.state
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def linear(name: str, outputs: int, inputs: int) -> None:
+        shapes.update({f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)})
+
+    for n, inputs in ((1, 128), (2, state)):
+        shapes |= {f"encoder.conv{n}.weight": (state, inputs, 3), f"encoder.conv{n}.bias": (state,)}
+    for n in range(config.layers):
+        block = f"encoder.blocks.{n}"
+        for name in ("query", "key", "value", "out"):
+            linear(f"{block}.attn.{name}", state, state)
+        del shapes[f"{block}.attn.key.bias"]
+        linear(f"{block}.mlp.0", 4 * state, state)
+        linear(f"{block}.mlp.2", state, 4 * state)
+        shapes |= {f"{block}.{norm}.{leaf}": (state,) for norm in ("attn_ln", "mlp_ln") for leaf in ("weight", "bias")}
+        if config.version == "v2":
+            shapes[f"{block}.attn.fsmn_block.weight"] = (state, 1, 31)
+    if config.version == "v2":
+        linear("quantizer._codebook.project_down", 8, state)
+    else:
+        shapes["encoder.positional_embedding"] = (1500, state)
+        shapes["quantizer._codebook.embed"] = (config.codebook, state)
+    return SEED.s3_tokenizer_weights(shapes, seed)
+
+
+def small_s3_tokenizer(variant: str) -> S3TokenizerModel:
+    """The network of small recordings, whose sizes no variant has."""
+    port, full = S3_TOKENIZER, S3_TOKENIZER.variants[variant]
+    config = replace(full.config, state=128, heads=2, layers=2)
+    config = config if config.version == "v2" else replace(config, codebook=512)
+    network, tensors = port.build(config), Held(s3_tokenizer_tensors(config))
+    network.load_weights(
+        [(n, mx.array(a)) for n, a in full.parts[0].weights.plan(tensors, parameter_shapes(network)).apply(tensors)]
+    )
+    return port.model(network, config, Path())
+
+
+class Held(Tensors):
+    """Tensors as a checkpoint that is open."""
+
+    def info(self, name: str) -> Any:
+        return SimpleNamespace(shape=self[name].shape, dtype=str(self[name].dtype))
+
+    def read(self, name: str) -> np.ndarray:
+        return self[name]
 
 
 def resemblyzer_tree(chatterbox: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -54,7 +54,8 @@ def seeded() -> CAMPPlus:
     network = CAMPPlus()
     drawn = SEED.campplus_weights(parameter_shapes(network))
     network.load_weights([(name, mx.array(array)) for name, array in drawn.items()])
-    return network.eval()
+    network.eval()
+    return network
 
 
 def wav(seconds: float, seed: int = 0) -> np.ndarray:

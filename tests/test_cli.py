@@ -16,8 +16,9 @@ from small_ports import crepe_tensors, safetensors_file, torch_file
 from pytorch_to_mlx import Audio, load
 from pytorch_to_mlx.cli import doctor
 
-VERBS = ["list", "inspect", "convert", "validate", "embed", "similarity", "pitch", "doctor", "reference"]
-SUBVERBS = [("reference", verb) for verb in ("list", "install", "run", "export")]
+VERBS = ["list", "inspect", "convert", "validate", "embed", "similarity", "pitch", "synthesize", "voice"]
+VERBS += ["convert-voice", "watermark", "tokenize", "doctor", "reference"]
+SUBVERBS = [("reference", verb) for verb in ("list", "install", "run", "checkpoint", "export")]
 
 
 @pytest.fixture(scope="module")
@@ -98,15 +99,21 @@ def test_without_a_verb_the_help_is_shown(arguments: tuple[str, ...]) -> None:
 # What the verbs print
 
 
+LISTED = [
+    ("voice_encoder", ["resemblyzer", "chatterbox"]),
+    ("crepe", ["tiny", "full"]),
+    ("chatterbox", ["english", "turbo", "multilingual"]),
+    ("perth", ["implicit"]),
+    ("s3_tokenizer", ["v1-50hz", "v1-25hz", "v2-25hz"]),
+]
+
+
 def test_list() -> None:
     lines = succeed("list").splitlines()
     assert lines[0].split() == ["MODEL", "TASK", "VARIANTS", "SOURCES", "WHAT"]
-    assert [line.split()[0] for line in lines[1:]] == ["voice_encoder", "crepe"]
+    assert [line.split()[0] for line in lines[1:]] == [name for name, _ in LISTED]
     entries = json.loads(succeed("list", "--json"))
-    assert [(entry["name"], entry["variants"]) for entry in entries] == [
-        ("voice_encoder", ["resemblyzer", "chatterbox"]),
-        ("crepe", ["tiny", "full"]),
-    ]
+    assert [(entry["name"], entry["variants"]) for entry in entries] == LISTED
 
 
 def test_inspect(room: Room) -> None:

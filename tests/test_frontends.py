@@ -100,6 +100,11 @@ def test_resampled_lengths_are_rounded_as_upstream_does(method: Any) -> None:
             resample(noise(size), 48000, RATE, method)
 
 
+def test_lengths_are_librosas_whose_ratio_is_rounded() -> None:
+    assert resample(noise(294), 22050, 24000).size == 321  # 294 * (24000 / 22050) is 320.00000000000006
+    assert resample(noise(294), 22050, 24000, "sinc_hann").size == 320
+
+
 def test_mel_filters_are_triangles_of_unit_area() -> None:
     filters = np.array(mel_filters(RATE, 4096, 40))
     assert filters.shape == (2049, 40) and filters.min() == 0

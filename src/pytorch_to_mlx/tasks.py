@@ -128,7 +128,9 @@ class SpeechModel(Protocol):
 class VoiceConverter(Protocol):
     """Says what a recording says with another voice."""
 
-    def convert_voice(self, source: Audio, *, voice: Voice | Audio | None = None, seed: int = 0) -> Audio: ...
+    def convert_voice(
+        self, source: Audio, *, voice: Voice | Audio | None = None, seed: int = 0, watermark: bool = True
+    ) -> Audio: ...
 
 
 @runtime_checkable

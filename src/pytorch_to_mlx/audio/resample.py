@@ -31,7 +31,12 @@ def resample(
     """
     if samples.size * target_rate < source_rate:
         raise AudioError(f"the recording is too short to resample from {source_rate} to {target_rate} Hz")
-    length = (ceil if rounding == "up" else floor)(samples.size * target_rate / source_rate)
+    # librosa multiplies by the rounded ratio, which at 22050 or 44100 Hz often makes one sample more.
+    length = ceil(samples.size * (target_rate / source_rate))
+    if rounding == "down":
+        length = floor(samples.size * target_rate / source_rate)
+    elif method == "sinc_hann":
+        length = ceil(samples.size * target_rate / source_rate)
     if method == "soxr_hq":
         import soxr
 

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Annotated, NoReturn
 
 import typer
 
-from pytorch_to_mlx.cli import convert, doctor, inspect, pitch, reference, validate, voice
+from pytorch_to_mlx.cli import (
+    convert,
+    doctor,
+    inspect,
+    pitch,
+    reference,
+    synthesize,
+    tokenize,
+    validate,
+    voice,
+    watermark,
+)
 from pytorch_to_mlx.cli import list as list_verb
 from pytorch_to_mlx.cli.output import NO_BACKEND, lacks_mlx
 from pytorch_to_mlx.errors import PytorchToMlxError
@@ -22,6 +34,8 @@ EPILOG = """Examples:
 
   pytorch-to-mlx pitch crepe-mlx speech.wav --plot pitch.png
 """
+
+INTERRUPTED = 130
 
 app = typer.Typer(
     name="pytorch-to-mlx",
@@ -49,6 +63,11 @@ app.command("validate")(validate.command)
 app.command("embed")(voice.embed)
 app.command("similarity")(voice.similarity)
 app.command("pitch")(pitch.command)
+app.command("synthesize")(synthesize.command)
+app.command("voice")(synthesize.prepare)
+app.command("convert-voice")(synthesize.convert_voice)
+app.command("watermark")(watermark.command)
+app.command("tokenize")(tokenize.command)
 app.command("doctor")(doctor.command)
 app.add_typer(reference.app, name="reference")
 
@@ -56,10 +75,11 @@ app.add_typer(reference.app, name="reference")
 def main() -> None:
     """Entry point: a failure is one line on stderr and exit status 2."""
     debug = "--debug" in sys.argv[1:2]
+    warnings.showwarning = lambda message, *_: print(f"pytorch-to-mlx: {message}", file=sys.stderr)
     try:
         status = app(_spelled_out(sys.argv[1:]), prog_name="pytorch-to-mlx", standalone_mode=False)
     except KeyboardInterrupt:
-        _fail("interrupted", 130)
+        _fail("interrupted", INTERRUPTED)
     except Exception as error:
         if debug:
             raise
@@ -75,6 +95,8 @@ def main() -> None:
         if hasattr(error, "format_message"):  # typer's own, about the command line
             _fail(f"{error.format_message()} (see --help)")  # type: ignore[attr-defined]
         _fail(f"{type(error).__name__}: {error} (unexpected: pytorch-to-mlx --debug shows where; please report it)")
+    if status == INTERRUPTED:  # typer catches Ctrl-C within a command
+        _fail("interrupted", INTERRUPTED)
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -7,7 +7,7 @@ import mlx.core as mx
 from pytorch_to_mlx.layers.device import linux_cpu
 from pytorch_to_mlx.layers.elementwise import softmax
 
-SCORES = 2**19  # of one block of queries: they and their temporaries stay near the processor, and memory stays bounded
+SCORES = 2**20  # of one block of queries: they and their temporaries stay near the processor, and memory stays bounded
 
 
 def attention(q: mx.array, k: mx.array, v: mx.array, *, scale: float, mask: mx.array | None = None) -> mx.array:

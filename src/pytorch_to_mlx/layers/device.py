@@ -6,6 +6,8 @@ MLX's own operations.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import shutil
 import sys
 from functools import cache
@@ -15,10 +17,29 @@ import mlx.core as mx
 
 def linux_cpu() -> bool:
     """Whether operations run on the Linux CPU backend now: asked at each call, since `mx.stream` may change it."""
-    return mx.default_device().type == mx.DeviceType.cpu and sys.platform == "linux"
+    lowered = mx.default_device().type == mx.DeviceType.cpu and sys.platform == "linux"
+    if lowered:
+        _keep_freed_memory()
+    return lowered
 
 
 @cache
 def can_compile() -> bool:
     """Whether `mx.compile` fuses on the CPU: it calls g++, and without one runs each operation by itself."""
     return shutil.which("g++") is not None
+
+
+MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # of glibc's mallopt
+
+
+@cache
+def _keep_freed_memory() -> None:
+    """Let glibc keep half a gigabyte of freed memory for the next array instead of giving it back.
+
+    MLX frees every intermediate array at once, and to page its memory in anew costs more than to compute it: a softmax
+    of 4 M scores takes 89 ms so, 44 ms from kept memory, at the same peak.
+    """
+    with contextlib.suppress(AttributeError):  # another C library
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(MMAP_THRESHOLD, 2**27)
+        mallopt(TRIM_THRESHOLD, 2**29)

@@ -208,12 +208,16 @@ def _polynomial(x: mx.array, square: mx.array, c: tuple[float, ...]) -> mx.array
     return (c[0] + c[1] * x) + square * ((c[2] + c[3] * x) + square * (c[4] + c[5] * x))
 
 
-def _gelu(x: mx.array) -> mx.array:
+def _erf_parts(x: mx.array) -> tuple[mx.array, mx.array]:
+    """x / sqrt(2) P, and Q."""
     z = mx.minimum(mx.maximum(x * math.sqrt(0.5), -REACH), REACH)
     square = z * z
     fourth = square * square
-    erf = z * _polynomial(square, fourth, ERF_P) / _polynomial(square, fourth, ERF_Q)
-    return x * 0.5 * (1 + mx.minimum(mx.maximum(erf, -1), 1))
+    return z * _polynomial(square, fourth, ERF_P), _polynomial(square, fourth, ERF_Q)
+
+
+def _gelu(x: mx.array, p: mx.array, q: mx.array) -> mx.array:
+    return x * 0.5 * (1 + mx.minimum(mx.maximum(p / q, -1), 1))
 
 
 # pi in parts of which n times the first two is exact for n < 2^18, and sin(r) = r + r^3 S(r^2) for |r| <= pi / 2.
@@ -222,17 +226,31 @@ SIN = (-0.16666656732559204, 0.0083329938352108, -0.00019804952898994088, 2.5963
 FARTHEST = 2**18 * math.pi
 
 
-def _sin(x: mx.array) -> mx.array:
+def _nearest_half_turn(x: mx.array) -> mx.array:
+    """The angle between -pi / 2 and pi / 2 that has the same sine."""
     n = (x * (1 / math.pi) + ROUND) - ROUND
-    r = ((x - n * PI[0]) - n * PI[1]) - n * PI[2]
     half = n * 0.5
     odd = half - ((half + ROUND) - ROUND)  # 0, or 1/2 or -1/2
-    sign = 1 - 8 * (odd * odd)
+    too_far = x * (3.4028e38 / FARTHEST)  # infinite there, so that the difference below is nan instead of 0
+    r = (((x - n * PI[0]) - n * PI[1]) - n * PI[2]) + (too_far - too_far)
+    return r * (1 - 8 * (odd * odd))
+
+
+def _sin_near(r: mx.array) -> mx.array:
     square = r * r
     series = (SIN[0] + SIN[1] * square) + square * square * (SIN[2] + SIN[3] * square)
-    too_far = x * (3.4028e38 / FARTHEST)  # infinite there, so that the difference below is nan instead of 0
-    return (r + r * square * series) * sign + (too_far - too_far)
+    return r + r * square * series
 
 
-_fast_gelu = mx.compile(_gelu, shapeless=True)
-_fast_sin = mx.compile(_sin, shapeless=True)
+_erf_parts_compiled = mx.compile(_erf_parts, shapeless=True)
+_gelu_compiled = mx.compile(_gelu, shapeless=True)
+_nearest_compiled = mx.compile(_nearest_half_turn, shapeless=True)
+_sin_near_compiled = mx.compile(_sin_near, shapeless=True)
+
+
+def _fast_gelu(x: mx.array) -> mx.array:
+    return _gelu_compiled(x, *_erf_parts_compiled(x))
+
+
+def _fast_sin(x: mx.array) -> mx.array:
+    return _sin_near_compiled(_nearest_compiled(x))

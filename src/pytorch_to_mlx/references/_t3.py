@@ -138,10 +138,11 @@ def _record_forwards(recording: Recording, network: T3, small: bool) -> None:
     speech[0] = START
     given = Given.drawn(network, prompt=6, text=2) if small else Given.drawn(network, prompt=30, text=12)
     tiny = Given.drawn(network, prompt=2, text=1)
-    names = ["speech_head"] if small else _modules(network)
+    modules = _modules(network)
+    apart = [name for name in modules if name != EMBEDS]  # which would have the rows of the condition
     runs = {
-        "t3/forward": (_forward, names, given, speech),
-        "t3/control": (_without_condition, _modules(network), tiny, speech[:1]),
+        "t3/forward": (_forward, ["speech_head"] if small else modules, given, speech),
+        "t3/control": (_without_condition, apart, tiny, speech[:1]),
     }
     taps = {case: _tapped(network, *run) for case, run in runs.items()}
     with _exactly(network):

@@ -31,6 +31,7 @@ import _hift
 import _perth
 import _s3_tokenizer
 import _t3
+import _text
 import _voice_encoder
 from _chatterbox_checkpoint import FILES, FILTERS, WINDOW, export, seeded_s3gen, seeded_voice_encoder
 from _recording import Case, Recording, arguments, replaced
@@ -66,6 +67,7 @@ PARTS: dict[str, Callable[[Recording, Subject], None]] = {
         recording, of.model.s3gen.tokenizer, small=of.small, cases=of.cases
     ),
     "campplus": lambda recording, of: _campplus.record(recording, of.model.s3gen.speaker_encoder, small=of.small),
+    "text": lambda recording, of: _text.record(recording, of.model.tokenizer, variant=of.variant),
     "t3": lambda recording, of: _t3.record(recording, of.model.t3, small=of.small, variant=of.variant),
     "flow": lambda recording, of: _flow.record(recording, of.model.s3gen.flow, small=of.small),
     "hift": lambda recording, of: _hift.record(recording, of.model.s3gen.mel2wav, small=of.small),
@@ -74,7 +76,7 @@ PARTS: dict[str, Callable[[Recording, Subject], None]] = {
     "tts": lambda recording, of: _end_to_end.record_speech(recording, of.model, of.variant),
     "vc": lambda recording, of: _end_to_end.record_conversion(recording, of.model),
 }
-WHOLE = ("perth", "voice", "tts", "vc")  # not in small recordings: perth has its own
+WHOLE = ("text", "perth", "voice", "tts", "vc")  # not in small recordings: perth has its own, text its goldens
 OF_VARIANT = {
     "english": tuple(PARTS),
     "turbo": tuple(part for part in PARTS if part != "vc"),

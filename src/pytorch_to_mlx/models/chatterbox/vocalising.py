@@ -42,10 +42,10 @@ class Vocaliser:
         """
         prompt = FRAMES_PER_TOKEN * speaker.prompt_tokens.shape[1]
         said = FRAMES_PER_TOKEN * (len(tokens) - (0 if complete else LOOK_AHEAD))
-        z = (
+        z = [
             noise.normal("flow", 0, prompt, (MELS,)),
             noise.normal("flow", prompt + FRAMES_PER_TOKEN * first, said, (MELS,)),
-        )
+        ]
         return self.s3gen.flow(
             mx.array(np.array(tokens, np.int32))[None],
             speaker.prompt_tokens,

@@ -11,7 +11,7 @@ import numpy as np
 from pytorch_to_mlx import decoding
 from pytorch_to_mlx.decoding import KVCache, MinP, Processor, RepetitionPenalty, Sampler, Temperature, TopK, TopP
 from pytorch_to_mlx.errors import UsageError
-from pytorch_to_mlx.models.chatterbox.t3.alignment import HEADS, VERDICTS, AlignmentAnalyser, heed
+from pytorch_to_mlx.models.chatterbox.t3.alignment import HEADS, VERDICTS, AlignmentAnalyser, Verdict, heed
 from pytorch_to_mlx.models.chatterbox.t3.config import MAX_SPEECH_TOKENS, START_SPEECH, STOP_SPEECH, T3Config
 from pytorch_to_mlx.models.chatterbox.t3.network import T3
 from pytorch_to_mlx.noise import Noise
@@ -130,7 +130,7 @@ class Utterance:
         logits = self._guided(hidden[:, -count:])
         attention = np.array(tap("attention", weights[0, :, -count:, self._text].mean(axis=0)))
         judged = zip(attention, map(int, np.array(tokens)), strict=True)
-        verdicts = [self._analyser.step(*frame) for frame in judged]
+        verdicts: list[Verdict] = [self._analyser.step(*frame) for frame in judged]
         tap("verdicts", [VERDICTS.index(verdict) for verdict in verdicts])
         return mx.stack([heed(row, verdict, STOP_SPEECH) for row, verdict in zip(logits, verdicts, strict=True)])
 
@@ -189,6 +189,6 @@ def generate(
     if config.turbo and not said and max_tokens:
         # Turbo does not stop at its first token, whatever it is.
         token = sampler(logits)
-        yield int(token.item())
+        yield int(token)
         logits, max_tokens = utterance.step(token), max_tokens - 1
     yield from decoding.generate(utterance.step, logits, sampler, stop=STOP_SPEECH, max_tokens=max_tokens)
