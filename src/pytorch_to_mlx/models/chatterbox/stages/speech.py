@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import mlx.core as mx
 import numpy as np
 
 from pytorch_to_mlx.audio import Audio
+from pytorch_to_mlx.components.flow.mel import mel_spectrogram
 from pytorch_to_mlx.models.chatterbox.model import ChatterboxModel
 from pytorch_to_mlx.models.chatterbox.t3.generation import SamplingSettings
 from pytorch_to_mlx.models.chatterbox.voice import SHAPES, T3_PROMPT, Speaker
@@ -21,7 +23,7 @@ BARS: dict[str, Bar] = {
     "source_16k": Bar("relative", 1e-5),
 }
 """A waveform is judged by its log-mel spectrum: the phase of the source has no float32 digits to agree on."""
-LAYOUTS = {"mel": "NCL->NLC"}
+LAYOUTS = {"*mel": "NCL->NLC"}
 ALIVE = {"distinct_tokens": 10, "voiced": 0.5, "loudness": 1e-3}
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "cfg_weight")
 
@@ -48,6 +50,7 @@ def run(model: ChatterboxModel, inputs: Mapping[str, np.ndarray], noise: Mapping
         )
         tap("tokens", np.array(tokens))
     wav = model.speak(tokens, speaker, replayed)
+    tap("log_mel", mel_spectrogram(mx.array(wav)[None]))
     tap("watermarked", model.apply(Audio(wav, model.sample_rate)).samples)
 
 
