@@ -43,7 +43,7 @@ class Input:
 
     Attributes:
         given: what our side gets in place of them: a recording at its own rate.
-        bare: tokens only, and no float64, which would take long.
+        bare: tokens and what is rounded to them only.
     """
 
     name: str
@@ -95,10 +95,9 @@ def record_cases(
     """Adds cases with their floor; `first` gives taps of what comes before the network."""
     double = copy.deepcopy(network).double()
     for case in cases:
-        taps, exact = first(case, torch.float32) | run(network, case), None
-        if not case.bare:
-            with exactly():
-                exact = first(case, torch.float64) | run(double, case)
+        taps = first(case, torch.float32) | run(network, case)
+        with exactly():
+            exact = first(case, torch.float64) | run(double, case)
         alive = _alive(network, case, taps)
         recording.add(f"{prefix}{case.name}", inputs=case.inputs, taps=taps, exact=exact, alive=alive)
 

@@ -21,7 +21,7 @@ from pytorch_to_mlx.models.chatterbox.text import load_tokenizer, normalise
 from pytorch_to_mlx.models.chatterbox.vocalising import Vocaliser
 from pytorch_to_mlx.models.chatterbox.voice import RATE, TOKENIZER_RATE, Speaker, embed_reference, prepare
 from pytorch_to_mlx.noise import Noise, SeededNoise
-from pytorch_to_mlx.parity import tap
+from pytorch_to_mlx.parity import scope, tap
 from pytorch_to_mlx.tasks import Voice
 from pytorch_to_mlx.text import Segment, split_text
 
@@ -137,7 +137,9 @@ class ChatterboxModel:
     def tokenize(self, audio: Audio) -> np.ndarray:
         """The speech tokens of a recording, (n,) int32, 25 a second."""
         samples = tap("source_16k", audio.resampled(TOKENIZER_RATE).samples)
-        return np.array(tap("source_tokens", tokenize(self.network.s3_tokenizer, [samples]).tokens))[0]
+        with scope("source"):  # whose mel spectrum is another than the one that is spoken
+            tokens = tokenize(self.network.s3_tokenizer, [samples]).tokens
+        return np.array(tap("source_tokens", tokens))[0]
 
     def apply(self, audio: Audio) -> Audio:
         """The recording, marked as synthetic."""
