@@ -10,8 +10,11 @@ import mlx.core as mx
 import numpy as np
 
 from pytorch_to_mlx.audio import Audio
+from pytorch_to_mlx.components.flow.flow import VOCABULARY
+from pytorch_to_mlx.components.hift import RATE
 from pytorch_to_mlx.components.perth import PerthWatermarker
 from pytorch_to_mlx.components.s3_tokenizer import tokenize
+from pytorch_to_mlx.components.s3_tokenizer.frontend import RATE as TOKENIZER_RATE
 from pytorch_to_mlx.errors import AudioError, UsageError
 from pytorch_to_mlx.models.chatterbox.config import ChatterboxConfig
 from pytorch_to_mlx.models.chatterbox.network import Chatterbox
@@ -19,16 +22,14 @@ from pytorch_to_mlx.models.chatterbox.streaming import Streamer
 from pytorch_to_mlx.models.chatterbox.t3.generation import SamplingSettings, generate
 from pytorch_to_mlx.models.chatterbox.text import load_tokenizer, normalise
 from pytorch_to_mlx.models.chatterbox.vocalising import Vocaliser
-from pytorch_to_mlx.models.chatterbox.voice import RATE, TOKENIZER_RATE, Speaker, embed_reference, prepare
+from pytorch_to_mlx.models.chatterbox.voice import Speaker, embed_reference, prepare
 from pytorch_to_mlx.noise import Noise, SeededNoise
 from pytorch_to_mlx.parity import scope, tap
 from pytorch_to_mlx.tasks import Voice
 from pytorch_to_mlx.text import Segment, split_text
 
-VOCABULARY = 6561
 MAX_TOKENS = 1000
 """Upstream's limit of one pass: 40 s of speech."""
-TOKENS_PER_SECOND = 25
 SILENCE_TOKEN = 4299
 
 Progress = Callable[[int, int, int], None]

@@ -15,12 +15,12 @@ from __future__ import annotations
 import mlx.core as mx
 import numpy as np
 
+from pytorch_to_mlx.components.flow.conformer import UPSAMPLING as FRAMES_PER_TOKEN
+from pytorch_to_mlx.components.flow.estimator import MELS
+from pytorch_to_mlx.components.hift import HOP
 from pytorch_to_mlx.models.chatterbox.vocalising import (
-    FRAMES_PER_TOKEN,
-    HARMONICS,
-    HOP,
-    MELS,
     Vocaliser,
+    draw_breath,
     draw_phase,
     faded_in,
 )
@@ -53,13 +53,13 @@ class Streamer:
         chunk = CHUNK if self._said else FIRST_CHUNK
         if len(self._tokens) < self._said + chunk + LOOK_AHEAD:
             return None
-        return self._given(self._vocoder.push(self._settle(self._said + chunk)))
+        return np.array(self._vocoder.push(self._settle(self._said + chunk)))
 
     def flush(self) -> np.ndarray:
         """The rest; tokens come to an end here."""
         if len(self._tokens) == self._said:
-            return self._given(self._vocoder.flush(mx.zeros((1, 0, MELS))))
-        return self._given(self._vocoder.flush(self._settle(len(self._tokens))))
+            return np.array(self._vocoder.flush(mx.zeros((1, 0, MELS))))
+        return np.array(self._vocoder.flush(self._settle(len(self._tokens))))
 
     def _settle(self, end: int) -> mx.array:
         """Mel frames of the tokens up to `end`, (1, frames, 80)."""
@@ -80,10 +80,6 @@ class Streamer:
         blended = weight * settled[:, :overlap] + (1 - weight) * self._preview[:, :overlap]
         self._said, self._preview = end, preview
         return mx.concatenate([blended, settled[:, overlap:]], axis=1)
-
-    @staticmethod
-    def _given(samples: mx.array) -> np.ndarray:
-        return np.array(samples)
 
 
 class VocoderStream:
@@ -132,6 +128,6 @@ class VocoderStream:
         """The source up to frame `end`. The mel at hand has what F0 is heard from."""
         start = self._first + self._source.shape[1] // HOP
         f0 = self._hift.predict_f0(self._mel)[:, start - self._first : end - self._first]
-        breath = self._noise.normal("hift.noise", start, end - start, (HOP, HARMONICS)).reshape(1, -1, HARMONICS)
+        breath = draw_breath(self._noise, start, end - start)
         source, self._turns = self._hift.excite_on(f0, self._phase, breath, self._turns)
         self._source = mx.concatenate([self._source, source], axis=1)

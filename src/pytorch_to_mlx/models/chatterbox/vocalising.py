@@ -9,15 +9,14 @@ import mlx.core as mx
 import numpy as np
 
 from pytorch_to_mlx.components.flow.conformer import LOOK_AHEAD
+from pytorch_to_mlx.components.flow.conformer import UPSAMPLING as FRAMES_PER_TOKEN
+from pytorch_to_mlx.components.flow.estimator import MELS
+from pytorch_to_mlx.components.hift.source import HARMONICS, HOP, RATE
 from pytorch_to_mlx.models.chatterbox.network import S3Gen
-from pytorch_to_mlx.models.chatterbox.voice import RATE, Speaker
+from pytorch_to_mlx.models.chatterbox.voice import Speaker
 from pytorch_to_mlx.noise import Noise
 from pytorch_to_mlx.parity import tap
 
-MELS = 80
-FRAMES_PER_TOKEN = 2
-HOP = 480
-HARMONICS = 9
 TRIM = RATE // 50
 """The first 20 ms are silenced and the next 20 ms faded in, so that nothing of the reference spills over."""
 
@@ -57,9 +56,7 @@ class Vocaliser:
 
     def waveform(self, mel: mx.array, noise: Noise) -> mx.array:
         """Samples (480 * frames,) of a mel spectrogram (1, frames, 80)."""
-        phase = draw_phase(noise)
-        breath = noise.normal("hift.noise", 0, mel.shape[1], (HOP, HARMONICS)).reshape(1, -1, HARMONICS)
-        return self.s3gen.mel2wav(mel, phase, breath)[0]
+        return self.s3gen.mel2wav(mel, draw_phase(noise), draw_breath(noise, 0, mel.shape[1]))[0]
 
     def speech(self, tokens: Sequence[int], speaker: Speaker, noise: Noise) -> mx.array:
         """Samples (960 * tokens,) at 24 kHz of speech tokens."""
@@ -69,6 +66,11 @@ class Vocaliser:
 def draw_phase(noise: Noise) -> mx.array:
     """The phases in which the harmonics start, (1, 9) between -pi and pi."""
     return (2 * noise.uniform("hift.phase", 0, 1, (HARMONICS,)) - 1) * math.pi
+
+
+def draw_breath(noise: Noise, start: int, frames: int) -> mx.array:
+    """The source's noise of mel frames from `start` on, (1, 480 * frames, 9)."""
+    return noise.normal("hift.noise", start, frames, (HOP, HARMONICS)).reshape(1, -1, HARMONICS)
 
 
 def faded_in(samples: mx.array) -> mx.array:

@@ -12,8 +12,9 @@ import numpy as np
 
 from pytorch_to_mlx.audio import Audio
 from pytorch_to_mlx.checkpoint import open_checkpoint
-from pytorch_to_mlx.components.flow.mel import mel_spectrogram
+from pytorch_to_mlx.components.flow.mel import RATE, mel_spectrogram
 from pytorch_to_mlx.components.s3_tokenizer import tokenize
+from pytorch_to_mlx.components.s3_tokenizer.frontend import RATE as TOKENIZER_RATE
 from pytorch_to_mlx.components.voice_encoder.frontend import ChatterboxFrontEnd
 from pytorch_to_mlx.components.voice_encoder.model import VoiceEncoderModel
 from pytorch_to_mlx.errors import AudioError, CheckpointError, MissingDependencyError, UsageError
@@ -22,8 +23,6 @@ from pytorch_to_mlx.models.chatterbox.network import Chatterbox
 from pytorch_to_mlx.parity import tap
 from pytorch_to_mlx.tasks import Voice
 
-RATE = 24000
-TOKENIZER_RATE = 16000
 DECODER_SECONDS = 10.0
 """How much of a reference recording the flow continues from."""
 
