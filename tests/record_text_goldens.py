@@ -50,7 +50,7 @@ MULTILINGUAL = [
 def record() -> dict[str, list]:
     """Normalised texts and ids, by variant."""
     import chatterbox.models.tokenizers.tokenizer as upstream  # pyright: ignore[reportMissingImports]
-    from chatterbox import mtl_tts, tts, tts_turbo  # pyright: ignore[reportMissingImports]
+    from chatterbox import mtl_tts, tts, tts_turbo  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
     from transformers import AutoTokenizer
 
     found: dict[str, list] = {}

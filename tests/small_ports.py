@@ -7,12 +7,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Annotated, Any
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
+from held import loaded
 from pydantic import Field
 from safetensors.numpy import save
 
@@ -21,7 +22,7 @@ from pytorch_to_mlx import registry
 from pytorch_to_mlx.components.s3_tokenizer import S3TokenizerConfig, S3TokenizerModel
 from pytorch_to_mlx.models.crepe.port import PORT as CREPE
 from pytorch_to_mlx.models.s3_tokenizer.port import PORT as S3_TOKENIZER
-from pytorch_to_mlx.port import Part, Port, Reference, Variant, parameter_shapes
+from pytorch_to_mlx.port import Part, Port, Reference, Variant
 from pytorch_to_mlx.quantization import Choice, QuantizationPolicy
 from pytorch_to_mlx.weights import Drop, FoldWeightNorm, Rename, Split, WeightMap
 
@@ -214,21 +215,8 @@ def small_s3_tokenizer(variant: str) -> S3TokenizerModel:
     port, full = S3_TOKENIZER, S3_TOKENIZER.variants[variant]
     config = replace(full.config, state=128, heads=2, layers=2)
     config = config if config.version == "v2" else replace(config, codebook=512)
-    network, tensors = port.build(config), Held(s3_tokenizer_tensors(config))
-    network.load_weights(
-        [(n, mx.array(a)) for n, a in full.parts[0].weights.plan(tensors, parameter_shapes(network)).apply(tensors)]
-    )
+    network = loaded(port.build(config), full.parts[0].weights, s3_tokenizer_tensors(config))
     return port.model(network, config, Path())
-
-
-class Held(Tensors):
-    """Tensors as a checkpoint that is open."""
-
-    def info(self, name: str) -> Any:
-        return SimpleNamespace(shape=self[name].shape, dtype=str(self[name].dtype))
-
-    def read(self, name: str) -> np.ndarray:
-        return self[name]
 
 
 def resemblyzer_tree(chatterbox: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -7,55 +7,14 @@ import re
 import mlx.core as mx
 import numpy as np
 import pytest
+import upstream_shapes
+from held import Held
 from small_ports import SEED
 
 from pytorch_to_mlx.components.campplus import WEIGHTS, CAMPPlus
 from pytorch_to_mlx.components.campplus.network import _segment_means
 from pytorch_to_mlx.errors import AudioError, WeightMapError
 from pytorch_to_mlx.port import parameter_shapes
-from pytorch_to_mlx.weights import TensorSpec
-
-STATISTICS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-
-
-def upstream_shapes() -> dict[str, tuple[int, ...]]:
-    """The state dict of upstream's CAMPPlus, from ours: pointwise convolutions have an axis more, norms a counter."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for name, shape in parameter_shapes(CAMPPlus()).items():
-        if len(shape) == 4:
-            shape = (shape[0], shape[3], shape[1], shape[2])
-        elif len(shape) == 3:
-            shape = (shape[0], shape[2], shape[1])
-        elif len(shape) == 2:
-            shape = (*shape, 1)
-        shapes[name] = shape
-        if name.endswith("running_var"):
-            shapes[name.replace("running_var", "num_batches_tracked")] = ()
-    return shapes
-
-
-class Names:
-    """A checkpoint of which only names and shapes are asked."""
-
-    def __init__(self, shapes: dict[str, tuple[int, ...]]) -> None:
-        self.shapes = shapes
-
-    def __iter__(self):
-        return iter(self.shapes)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.shapes
-
-    def info(self, name: str) -> TensorSpec:
-        return TensorSpec(name, self.shapes[name], "float32")
-
-
-def seeded() -> CAMPPlus:
-    network = CAMPPlus()
-    drawn = SEED.campplus_weights(parameter_shapes(network))
-    network.load_weights([(name, mx.array(array)) for name, array in drawn.items()])
-    network.eval()
-    return network
 
 
 def wav(seconds: float, seed: int = 0) -> np.ndarray:
@@ -63,9 +22,9 @@ def wav(seconds: float, seed: int = 0) -> np.ndarray:
 
 
 def test_937_tensors_of_which_122_are_counters() -> None:
-    shapes = upstream_shapes()
+    shapes = upstream_shapes.campplus()
     assert len(shapes) == 937
-    plan = WEIGHTS.plan(Names(shapes), parameter_shapes(CAMPPlus()), where="s3gen")  # type: ignore[arg-type]
+    plan = WEIGHTS.plan(Held.empty(shapes), parameter_shapes(CAMPPlus()), where="s3gen")
     table = plan.table()
     assert len(plan.outputs) == 815 and len({row.source for row in table}) == 937
     assert sum(not row.target for row in table) == 122
@@ -73,13 +32,13 @@ def test_937_tensors_of_which_122_are_counters() -> None:
 
 @pytest.mark.parametrize("missing", ["head.conv1.weight", "xvector.dense.nonlinear.batchnorm.running_var"])
 def test_a_missing_tensor_is_named(missing: str) -> None:
-    shapes = {name: shape for name, shape in upstream_shapes().items() if name != missing}
+    shapes = {name: shape for name, shape in upstream_shapes.campplus().items() if name != missing}
     with pytest.raises(WeightMapError, match=re.escape(missing)):
-        WEIGHTS.plan(Names(shapes), parameter_shapes(CAMPPlus()), where="s3gen")  # type: ignore[arg-type]
+        WEIGHTS.plan(Held.empty(shapes), parameter_shapes(CAMPPlus()), where="s3gen")
 
 
 def test_embeddings_tell_recordings_apart() -> None:
-    network = seeded()
+    network = upstream_shapes.seeded_campplus()
     first, again, other = (np.array(network.embed(wav(0.5, seed))) for seed in (1, 1, 2))
     assert first.shape == (1, 192)
     np.testing.assert_array_equal(first, again)
@@ -95,7 +54,7 @@ def test_the_last_segment_may_be_shorter() -> None:
 
 
 def test_a_recording_of_two_frames_is_refused_and_three_are_enough() -> None:
-    network = seeded()
+    network = upstream_shapes.seeded_campplus()
     with pytest.raises(AudioError, match="2 frames of 10 ms; 3 are needed"):
         network.embed(wav(1)[:560])
     assert np.isfinite(np.array(network.embed(wav(1)[:720]))).all()

@@ -193,6 +193,15 @@ def test_a_parameter_that_nothing_notices_is_named() -> None:
     assert set(controls.unmoved) == {"second.weight", "second.bias"}
 
 
+def test_parameters_of_a_stage_that_is_not_recorded_are_counted_apart() -> None:
+    model = Model()
+    truth = recorded(model)
+    alone = Stage(run, STAGE.bars, network="second")
+    controls = check_controls(model, truth, Reference("none.py", "none", {"": STAGE, "alone": alone}), "float32")
+    assert (controls.perturbed, controls.elsewhere, controls.unmoved) == (2, 2, ())
+    assert "2 parameters are of networks" in report(controls=controls).summary()
+
+
 def test_a_dead_case_is_refused_and_so_is_a_measure_that_nobody_took() -> None:
     model = Model()
     truth = recorded(model)
@@ -235,6 +244,17 @@ def test_taps_are_listed_in_order_of_execution_whatever_cases_have_them() -> Non
     listed = worst_taps(report(first, second))
     assert [tap.name for _, tap in listed] == ["a", "b", "c", "d"]
     assert {tap.name: case for case, tap in listed}["b"] == "c"
+
+
+def test_taps_of_stages_are_told_apart_and_the_card_has_those_nearest_to_their_limits() -> None:
+    flow = CaseResult("flow/short", (result("in", 1e-7), result("mel", 5e-6), result("same", 0, "exact")))
+    other = CaseResult("hift/short", (result("in", 2e-6), result("wav", 1, "info")))
+    late = CaseResult("flow/long", (result("early", 1e-7), result("in", 3e-7)))
+    full = report(flow, other, late)
+    names = ["flow/early", "flow/in", "flow/mel", "flow/same", "hift/in", "hift/wav"]
+    assert [tap.name for _, tap in worst_taps(full)] == names
+    rows = [line.split(" | ")[0] for line in full.markdown().splitlines() if line.startswith("| ")]
+    assert rows == ["| tap", "| ---", "| flow/mel", "| flow/same", "| hift/in"]
 
 
 def test_infinite_errors_survive_the_file() -> None:

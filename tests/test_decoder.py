@@ -8,13 +8,13 @@ import math
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import pytest
+from held import Held, loaded
 from small_ports import SEED
 
 from pytorch_to_mlx.components.decoder import GPT2, LLAMA, Decoder, DecoderConfig, Llama3Scaling
@@ -56,16 +56,6 @@ T3_GPT2 = dataclasses.replace(
 )  # fmt: skip
 
 
-class Checkpoint(dict[str, np.ndarray]):
-    """Tensors by upstream's names."""
-
-    def info(self, name: str) -> Any:
-        return SimpleNamespace(shape=self[name].shape, dtype="float32")
-
-    def read(self, name: str) -> np.ndarray:
-        return self[name]
-
-
 def llama_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
     """What transformers' LlamaModel, Qwen2Model and Qwen3Model name their tensors, the table of tokens left out."""
     size, wide, head = config.hidden_size, config.intermediate_size, config.head_dim
@@ -103,17 +93,10 @@ def gpt2_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
     return {f"h.{n}.{k}": v for n in range(config.num_layers) for k, v in layer.items()} | ends
 
 
-def loaded(config: DecoderConfig, weight_map: WeightMap, state: Mapping[str, np.ndarray]) -> Decoder:
-    decoder = Decoder(config)
-    plan = weight_map.plan(Checkpoint(state), parameter_shapes(decoder))
-    decoder.load_weights([(name, mx.array(array)) for name, array in plan.apply(Checkpoint(state))])
-    return decoder
-
-
 def seeded(config: DecoderConfig) -> Decoder:
     if config.norm == "layer":
-        return loaded(config, GPT2, SEED.weights(gpt2_shapes(config)))
-    return loaded(config, LLAMA, SEED.weights(llama_shapes(config)))
+        return loaded(Decoder(config), GPT2, SEED.weights(gpt2_shapes(config)))
+    return loaded(Decoder(config), LLAMA, SEED.weights(llama_shapes(config)))
 
 
 def embeddings(batch: int, count: int, size: int = 64) -> mx.array:
@@ -187,7 +170,7 @@ def test_equal_to_mlx_lm(name: str) -> None:
     table = SEED.weight(judge.table, (VOCABULARY, judge.config.hidden_size))
     theirs = judge.load(state | {judge.table: table})
     their_cache = importlib.import_module("mlx_lm.models.cache").KVCache
-    ours = loaded(judge.config, judge.weight_map, state)
+    ours = loaded(Decoder(judge.config), judge.weight_map, state)
 
     tokens = np.random.default_rng(0).integers(0, VOCABULARY, (2, 44))
     embedded = mx.array(table[tokens])
@@ -207,7 +190,7 @@ def test_attention_of_named_heads_is_that_of_mlx_lm() -> None:
     judge = JUDGES["llama"]
     state = SEED.weights(judge.shapes(judge.config))
     theirs: Any = judge.load(state | {judge.table: np.zeros((VOCABULARY, 64), np.float32)})
-    ours = loaded(judge.config, judge.weight_map, state)
+    ours = loaded(Decoder(judge.config), judge.weight_map, state)
     x = embeddings(2, 20)
     pairs = [(2, 3), (0, 1), (2, 0)]
     cache = KVCache(3)
@@ -272,7 +255,7 @@ def test_a_trimmed_cache_continues_as_if_nothing_had_followed() -> None:
 def test_t3s_full_sizes_are_accounted_for(
     config: DecoderConfig, weight_map: WeightMap, shapes: Callable[..., dict[str, tuple[int, ...]]], count: int
 ) -> None:
-    state = Checkpoint({name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes(config).items()})
+    state = Held.empty(shapes(config))
     expected = parameter_shapes(Decoder(config))
     assert len(state) == count
     plan = weight_map.plan(state, expected)
@@ -284,9 +267,9 @@ def test_t3s_full_sizes_are_accounted_for(
 
 def test_buffers_of_older_checkpoints_are_dropped() -> None:
     masks = {"h.0.attn.bias": np.ones((1, 1, 4, 4), np.float32), "h.2.attn.masked_bias": np.float32(-1e4)}
-    loaded(GPT2_LIKE, GPT2, SEED.weights(gpt2_shapes(GPT2_LIKE)) | masks)
+    loaded(Decoder(GPT2_LIKE), GPT2, SEED.weights(gpt2_shapes(GPT2_LIKE)) | masks)
     rates = {"layers.1.self_attn.rotary_emb.inv_freq": np.ones(16, np.float32)}
-    loaded(LLAMA_LIKE, LLAMA, SEED.weights(llama_shapes(LLAMA_LIKE)) | rates)
+    loaded(Decoder(LLAMA_LIKE), LLAMA, SEED.weights(llama_shapes(LLAMA_LIKE)) | rates)
 
 
 def test_rotary_rates_are_torchs_bit_by_bit() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import pytest
+import upstream_shapes
+from held import Held
 from mlx.utils import tree_map
 
 from pytorch_to_mlx.components.flow import Flow, FlowConfig, weights
@@ -219,84 +219,9 @@ def test_what_is_too_short_for_a_frame_is_refused() -> None:
 # Weights
 
 
-@dataclass(frozen=True)
-class Info:
-    shape: tuple[int, ...]
-    dtype: str = "float32"
-
-
-class Shapes(dict[str, Info]):
-    """A checkpoint without data."""
-
-    def info(self, name: str) -> Info:
-        return self[name]
-
-    def read(self, name: str) -> np.ndarray:
-        raise AssertionError
-
-
-def upstream(meanflow: bool) -> Shapes:
-    """Names and shapes of upstream's state dict."""
-    shapes: dict[str, tuple[int, ...]] = {"input_embedding.weight": (6561, 512)}
-
-    def layer(path: str, *shape: int, bias: bool = True) -> None:
-        shapes[f"{path}.weight"] = shape
-        if bias:
-            shapes[f"{path}.bias"] = shape[:1]
-
-    def norm(path: str, size: int) -> None:
-        layer(path, size)
-
-    layer("spk_embed_affine_layer", 80, 192)
-    for name in ("embed", "up_embed"):
-        layer(f"encoder.{name}.out.0", 512, 512)
-        norm(f"encoder.{name}.out.1", 512)
-    norm("encoder.after_norm", 512)
-    layer("encoder.pre_lookahead_layer.conv1", 512, 512, 4)
-    layer("encoder.pre_lookahead_layer.conv2", 512, 512, 3)
-    layer("encoder.up_layer.conv", 512, 512, 5)
-    for path in [*(f"encoder.encoders.{i}" for i in range(6)), *(f"encoder.up_encoders.{i}" for i in range(4))]:
-        shapes |= {f"{path}.self_attn.pos_bias_{name}": (8, 64) for name in "uv"}
-        for name in ("q", "k", "v", "out"):
-            layer(f"{path}.self_attn.linear_{name}", 512, 512)
-        layer(f"{path}.self_attn.linear_pos", 512, 512, bias=False)
-        layer(f"{path}.feed_forward.w_1", 2048, 512)
-        layer(f"{path}.feed_forward.w_2", 512, 2048)
-        norm(f"{path}.norm_ff", 512)
-        norm(f"{path}.norm_mha", 512)
-    layer("encoder_proj", 80, 512)
-
-    estimator = "decoder.estimator"
-    layer(f"{estimator}.time_mlp.linear_1", 1024, 320)
-    layer(f"{estimator}.time_mlp.linear_2", 1024, 1024)
-    blocks = {"down_blocks.0": 320, **{f"mid_blocks.{i}": 256 for i in range(12)}, "up_blocks.0": 512}
-    for block, size in blocks.items():
-        resnet = f"{estimator}.{block}.0"
-        layer(f"{resnet}.mlp.1", 256, 1024)
-        for i, inputs in ((1, size), (2, 256)):
-            layer(f"{resnet}.block{i}.block.0", 256, inputs, 3)
-            norm(f"{resnet}.block{i}.block.2", 256)
-        layer(f"{resnet}.res_conv", 256, size, 1)
-        for transformer in (f"{estimator}.{block}.1.{i}" for i in range(4)):
-            norm(f"{transformer}.norm1", 256)
-            norm(f"{transformer}.norm3", 256)
-            for name in "qkv":
-                layer(f"{transformer}.attn1.to_{name}", 512, 256, bias=False)
-            layer(f"{transformer}.attn1.to_out.0", 256, 512)
-            layer(f"{transformer}.ff.net.0.proj", 1024, 256)
-            layer(f"{transformer}.ff.net.2", 256, 1024)
-    for conv in ("down_blocks.0.2", "up_blocks.0.2", "final_block.block.0"):
-        layer(f"{estimator}.{conv}", 256, 256, 3)
-    norm(f"{estimator}.final_block.block.2", 256)
-    layer(f"{estimator}.final_proj", 80, 256, 1)
-    if meanflow:
-        layer(f"{estimator}.time_embed_mixer", 1024, 2048, bias=False)
-    return Shapes({name: Info(shape) for name, shape in shapes.items()})
-
-
 @pytest.mark.parametrize(("variant", "tensors"), [(False, 1121), (True, 1122)])
 def test_every_tensor_is_used_or_dropped_with_a_reason(variant: bool, tensors: int) -> None:
-    checkpoint = upstream(variant)
+    checkpoint = Held.empty(upstream_shapes.flow(variant))
     assert len(checkpoint) == tensors
     plan = weights(variant).plan(checkpoint, parameter_shapes(Flow(FlowConfig(variant))))
     dropped = [step for step in plan.steps if isinstance(step.rule, Drop)]
@@ -306,7 +231,7 @@ def test_every_tensor_is_used_or_dropped_with_a_reason(variant: bool, tensors: i
 
 def test_a_missing_or_foreign_tensor_is_named() -> None:
     parameters = parameter_shapes(Flow(FlowConfig()))
-    lacking, foreign = upstream(False), upstream(True)
+    lacking, foreign = (Held.empty(upstream_shapes.flow(meanflow)) for meanflow in (False, True))
     del lacking["decoder.estimator.mid_blocks.7.1.2.attn1.to_k.weight"]
     for checkpoint, name in ((lacking, r"mid_blocks\.7\.1\.2\.attn1\.to_k"), (foreign, "time_embed_mixer")):
         with pytest.raises(WeightMapError, match=name):

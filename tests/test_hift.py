@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import mlx.core as mx
 import numpy as np
 import pytest
+import upstream_shapes
+from held import Held
 from mlx.utils import tree_map
 from small_ports import SEED
 
@@ -20,62 +20,14 @@ from pytorch_to_mlx.port import parameter_shapes
 Shape = tuple[int, ...]
 
 
-def upstream_shapes() -> dict[str, Shape]:
-    """Upstream's state dict: 328 tensors."""
-    shapes: dict[str, Shape] = {}
-
-    def normed(name: str, shape: Shape, outputs: int) -> None:
-        shapes[f"{name}.parametrizations.weight.original0"] = (shape[0], 1, 1)
-        shapes[f"{name}.parametrizations.weight.original1"] = shape
-        shapes[f"{name}.bias"] = (outputs,)
-
-    def block(name: str, channels: int, kernel: int) -> None:
-        for half in (1, 2):
-            for i in range(3):
-                normed(f"{name}.convs{half}.{i}", (channels, channels, kernel), channels)
-                shapes[f"{name}.activations{half}.{i}.alpha"] = (channels,)
-
-    for i in range(5):
-        normed(f"f0_predictor.condnet.{2 * i}", (512, 512 if i else 80, 3), 512)
-    shapes |= {"f0_predictor.classifier.weight": (1, 512), "f0_predictor.classifier.bias": (1,)}
-    shapes |= {"m_source.l_linear.weight": (1, 9), "m_source.l_linear.bias": (1,)}
-    normed("conv_pre", (512, 80, 7), 512)
-    for i, (up, down, source_kernel) in enumerate(((16, 30, 7), (11, 6, 7), (7, 1, 11))):
-        channels = 256 >> i
-        normed(f"ups.{i}", (2 * channels, channels, up), channels)
-        shapes |= {f"source_downs.{i}.weight": (channels, 18, down), f"source_downs.{i}.bias": (channels,)}
-        block(f"source_resblocks.{i}", channels, source_kernel)
-        for j, kernel in enumerate((3, 7, 11)):
-            block(f"resblocks.{3 * i + j}", channels, kernel)
-    normed("conv_post", (18, 64, 7), 18)
-    return shapes
-
-
-@dataclass
-class Info:
-    shape: Shape
-    dtype: str = "float32"
-
-
-class Tensors(dict[str, np.ndarray]):
-    def info(self, name: str) -> Info:
-        return Info(self[name].shape)
-
-    def read(self, name: str) -> np.ndarray:
-        return self[name]
+@pytest.fixture(scope="module")
+def tensors() -> Held:
+    return Held(SEED.hift_weights(upstream_shapes.hift()))
 
 
 @pytest.fixture(scope="module")
-def tensors() -> Tensors:
-    return Tensors(SEED.hift_weights(upstream_shapes()))
-
-
-@pytest.fixture(scope="module")
-def vocoder(tensors: Tensors) -> HiFT:
-    vocoder = HiFT()
-    plan = WEIGHTS.plan(tensors, parameter_shapes(vocoder))
-    vocoder.load_weights([(name, mx.array(value)) for name, value in plan.apply(tensors)])
-    return vocoder
+def vocoder() -> HiFT:
+    return upstream_shapes.seeded_hift()
 
 
 def noise(shape: Shape, seed: int = 0) -> mx.array:
@@ -89,7 +41,7 @@ def mel(frames: int) -> mx.array:
 # Weights
 
 
-def test_every_tensor_is_used_and_every_parameter_filled(tensors: Tensors) -> None:
+def test_every_tensor_is_used_and_every_parameter_filled(tensors: Held) -> None:
     assert len(tensors) == 328
     shapes = parameter_shapes(HiFT())
     plan = WEIGHTS.plan(tensors, shapes)
@@ -98,8 +50,8 @@ def test_every_tensor_is_used_and_every_parameter_filled(tensors: Tensors) -> No
 
 
 @pytest.mark.parametrize("name", ["ups.1.parametrizations.weight.original0", "source_resblocks.2.activations2.1.alpha"])
-def test_a_missing_tensor_is_named(tensors: Tensors, name: str) -> None:
-    rest = Tensors({other: value for other, value in tensors.items() if other != name})
+def test_a_missing_tensor_is_named(tensors: Held, name: str) -> None:
+    rest = Held({other: value for other, value in tensors.items() if other != name})
     with pytest.raises(WeightMapError) as error:
         WEIGHTS.plan(rest, parameter_shapes(HiFT()))
     assert any(name.rpartition(".parametrizations")[0] or name in problem for problem in error.value.problems)

@@ -7,7 +7,8 @@ from dataclasses import replace
 import mlx.core as mx
 import numpy as np
 import pytest
-from small_ports import SEED, Held, s3_tokenizer_tensors, small_s3_tokenizer
+from held import Held
+from small_ports import SEED, s3_tokenizer_tensors, small_s3_tokenizer
 
 from pytorch_to_mlx import Audio
 from pytorch_to_mlx.components.s3_tokenizer import S3Tokenizer, S3TokenizerModel, tokenize

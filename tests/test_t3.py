@@ -9,8 +9,10 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import pytest
+from held import Held
 from small_ports import SEED
-from t3_checkpoint import CONFIGS, Tensors, loaded_t3, seeded_t3, small_config, t3_shapes
+from upstream_shapes import CONFIGS, loaded_t3, seeded_t3, small_config
+from upstream_shapes import t3 as t3_shapes
 
 from pytorch_to_mlx.errors import UsageError, WeightMapError
 from pytorch_to_mlx.models.chatterbox.t3.config import START_SPEECH, STOP_SPEECH
@@ -225,7 +227,7 @@ def test_more_tokens_than_positions_are_refused(english: T3) -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_tensor_is_used_or_dropped_for_a_reason(variant: str) -> None:
     config = CONFIGS[variant]
-    state = Tensors({name: np.broadcast_to(np.float32(0), shape) for name, shape in t3_shapes(config).items()})
+    state = Held.empty(t3_shapes(config))
     assert len(state) == TENSORS[variant]
     plan = weights(config).plan(state, parameter_shapes(T3(config)))
     unused = "tfmr.wte.weight" if config.turbo else "tfmr.embed_tokens.weight"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from pytorch_to_mlx.errors import ParityError
@@ -58,10 +58,17 @@ class CaseResult:
 
 @dataclass(frozen=True)
 class Controls:
-    """The check of the check: every parameter was perturbed in turn, and each must move a tap past its bar."""
+    """The check of the check: every parameter was perturbed in turn, and each must move a tap past its bar.
+
+    Attributes:
+        perturbed: how many were.
+        unmoved: names of those that no tap noticed.
+        elsewhere: how many were left alone, as the recording has no case of their network alone.
+    """
 
     perturbed: int
     unmoved: tuple[str, ...] = ()
+    elsewhere: int = 0
 
 
 @dataclass(frozen=True)
@@ -136,10 +143,15 @@ class ParityReport:
             f"largest relative error {worst:.1e}"
             + (f"; {unjudged} more have no bar" if unjudged else "")
             + (f"; {self.controls.perturbed} controls moved a tap" if self.controls else "")
+            + (
+                f"; {self.controls.elsewhere} parameters are of networks that it compares as parts of the whole only"
+                if self.controls and self.controls.elsewhere
+                else ""
+            )
         )
 
     def markdown(self) -> str:
-        """Summary and a table for the card: each tap's worst case."""
+        """Summary and a table for the card: each tap's worst case, or of each stage the tap nearest its limit."""
         lines = [
             f"{'Holds' if self.passed else 'DOES NOT HOLD'}: {self.summary()}.",
             "",
@@ -149,7 +161,7 @@ class ParityReport:
             "| tap | worst case | error | allowed | upstream's own float32 error | correlation |",
             "| --- | --- | --- | --- | --- | --- |",
         ]
-        for case, tap in worst_taps(self):
+        for case, tap in _nearest_of_stages(worst_taps(self)):
             floor = "" if tap.floor is None else f"{tap.floor:.1e}"
             lines.append(
                 f"| {tap.name} | {case} | {error_text(tap)} | {limit_text(tap)} | {floor} | {tap.correlation:.7f} |"
@@ -158,18 +170,43 @@ class ParityReport:
 
 
 def worst_taps(report: ParityReport) -> list[tuple[str, TapResult]]:
-    """Each tap once, in order of execution, with the case in which its error is largest."""
+    """Each tap once, in order of execution, with the case in which its error is largest.
+
+    A tap of a stage is named after it: `flow/encoder.embed` is the tap `encoder.embed` of cases `flow/...`.
+    """
     worst: dict[str, tuple[str, TapResult]] = {}
-    order: list[str] = []
+    orders: dict[str, list[str]] = {}
     for case in report.cases:
+        stage = case.name.rpartition("/")[0]
+        order = orders.setdefault(stage, [])
         place = 0
-        for tap in case.taps:
+        for each in case.taps:
+            tap = replace(each, name=f"{stage}/{each.name}") if stage else each
             if tap.name not in order:  # cases differ in their taps: it goes where this case has it
                 order.insert(place, tap.name)
             place = order.index(tap.name) + 1
             if tap.name not in worst or tap.error > worst[tap.name][1].error:
                 worst[tap.name] = (case.name, tap)
-    return [worst[name] for name in order]
+    return [worst[name] for order in orders.values() for name in order]
+
+
+def _nearest_of_stages(taps: list[tuple[str, TapResult]]) -> list[tuple[str, TapResult]]:
+    """Of each stage the relative tap that comes nearest to its limit, and what else it is judged by."""
+    if not any("/" in case for case, _ in taps):
+        return taps
+    kept: list[tuple[str, TapResult]] = []
+    nearest: dict[str, int] = {}
+    for case, tap in taps:
+        if tap.kind == "relative":
+            stage = case.rpartition("/")[0]
+            if stage not in nearest:
+                nearest[stage] = len(kept)
+                kept.append((case, tap))
+            elif tap.error / tap.limit > kept[nearest[stage]][1].error / kept[nearest[stage]][1].limit:
+                kept[nearest[stage]] = (case, tap)
+        elif tap.kind != "info":
+            kept.append((case, tap))
+    return kept
 
 
 def error_text(tap: TapResult) -> str:

@@ -100,7 +100,10 @@ def _controls_text(report: ParityReport) -> str:
         return "not run"
     unmoved = report.controls.unmoved
     found = f"NO TAP NOTICED {', '.join(unmoved)}" if unmoved else "each moved a tap past its limit"
-    return f"{report.controls.perturbed} parameters perturbed in turn: {found}"
+    elsewhere = (
+        f"; {report.controls.elsewhere} compared as parts of the whole only" if report.controls.elsewhere else ""
+    )
+    return f"{report.controls.perturbed} parameters perturbed in turn: {found}{elsewhere}"
 
 
 def _case(case: CaseResult) -> str:

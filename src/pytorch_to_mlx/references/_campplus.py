@@ -61,7 +61,7 @@ CONTROL = ["xvector.transit1", "xvector.stats", "xvector.dense"]
 def record(recording: Recording, network: torch.nn.Module, *, small: bool) -> None:
     """Adds `campplus/short`, `campplus/long` (not if small) and `campplus/control`."""
     double = copy.deepcopy(network).double()
-    seconds = {"short": 0.3} if small else SECONDS
+    seconds = {"short": 0.45} if small else SECONDS
     wavs = {name: _seed.speechlike(seed, length, RATE) for seed, (name, length) in enumerate(seconds.items(), 11)}
     other = _embedding(network, _seed.speechlike(10, 1.0, RATE))
     for name, wav in wavs.items():

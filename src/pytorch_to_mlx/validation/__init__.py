@@ -55,14 +55,14 @@ def validate(
     config = read_config(path)
     _check_arguments(path, audio, seconds)
     port = registry.get(config.model_type)
+    if config.variant in port.imports:
+        originals = port.imports[config.variant].base_model or "the originals"
+        raise UsageError(f"{path} is an import, which lacks what upstream would load; convert and validate {originals}")
     mode = precision(config)
     modes = port.reference.modes
     if mode not in modes:
         raise UsageError(f"{port.name} declares no bar for {mode}; validate one of {', '.join(modes)}")
-    originals = _originals(config, source, offline)
-    recorded = Recording.read(
-        record_reference(port.reference, config.variant, originals=originals, audio=audio, seconds=seconds, note=note)
-    )
+    recorded = recorded_upstream(config, source=source, audio=audio, seconds=seconds, offline=offline, note=note)
     check_alive(recorded, port.reference)
     note("computing the same with MLX")
     model = load(path)
@@ -87,6 +87,22 @@ def validate(
     if card.is_file():
         replace_file(path, "README.md", with_parity(card.read_text(encoding="utf-8"), report.markdown()).encode())
     return report
+
+
+def recorded_upstream(
+    config: FolderConfig,
+    *,
+    source: str | None = None,
+    audio: Sequence[str | Path] = (),
+    seconds: float | None = None,
+    offline: bool = False,
+    note: Note = lambda line: None,
+) -> Recording:
+    """What upstream computes from the originals of a model folder; the arguments are those of `validate`."""
+    reference, originals = registry.get(config.model_type).reference, _originals(config, source, offline)
+    return Recording.read(
+        record_reference(reference, config.variant, originals=originals, audio=audio, seconds=seconds, note=note)
+    )
 
 
 def _check_arguments(path: Path, audio: Sequence[str | Path], seconds: float | None) -> None:
@@ -136,5 +152,6 @@ __all__ = [
     "compare",
     "precision",
     "record_reference",
+    "recorded_upstream",
     "validate",
 ]

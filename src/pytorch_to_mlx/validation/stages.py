@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from typing import Any
@@ -47,20 +47,30 @@ def compare(model: Any, recorded: Recording, reference: Reference, mode: str) ->
     return list(_compared(model, recorded, _judged(recorded, reference, mode), reference, mode))
 
 
-def check_controls(model: Any, recorded: Recording, reference: Reference, mode: str) -> Controls:
-    """Perturb each parameter in turn; one that moves no tap of its stage past its bar is named."""
+def check_controls(
+    model: Any, recorded: Recording, reference: Reference, mode: str, *, only: Callable[[str], bool] = lambda name: True
+) -> Controls:
+    """Perturb each parameter in turn; one that moves no tap of its stage past its bar is named.
+
+    Parameters of a stage that the recording leaves out, because another variant's has it, are counted only; those that
+    `only` rejects are not even that.
+    """
     cases = _judged(recorded, reference, mode)
-    names = [name for name, _ in tree_flatten(model.network.parameters())]
     unmoved: list[str] = []
-    for name in names:
+    perturbed = elsewhere = 0
+    for name in filter(only, [name for name, _ in tree_flatten(model.network.parameters())]):
         stage = _controlling(reference, name)
-        # The cheapest case first: it notices nearly everything.
         own = [case for case in cases if stage and reference.stage(case.name) is stage]
+        if stage and not own:
+            elsewhere += 1
+            continue
+        # The cheapest case first: it notices nearly everything.
         own.sort(key=lambda case: case.name.rpartition("/")[2] != (stage.control_case if stage else ""))
+        perturbed += 1
         with _perturbed(model.network, name):
             if all(case.first_divergence is None for case in _compared(model, recorded, own, reference, mode)):
                 unmoved.append(name)
-    return Controls(len(names), tuple(unmoved))
+    return Controls(perturbed, tuple(unmoved), elsewhere)
 
 
 def _controlling(reference: Reference, parameter: str) -> Stage | None:
