@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from pytorch_to_mlx.layers import attention as attention_module
-from pytorch_to_mlx.layers import convolution, elementwise
+from pytorch_to_mlx.layers import convolution, cores, elementwise
 from pytorch_to_mlx.layers.attention import attention
 from pytorch_to_mlx.layers.convolution import Conv1d, Conv2d, ConvTranspose1d
 from pytorch_to_mlx.layers.device import can_compile, linux_cpu
@@ -90,6 +91,18 @@ def test_exp_at_the_ends_of_its_range() -> None:
     held = (want < most) & (want > 1.7e-38)
     assert (np.abs(got - want)[held] / want[held]).max() < 1.2e-7
     assert (got[want < 5e-39] == 0).all()
+
+
+@pytest.mark.skipif(not LOWERED, reason="needs the Linux CPU backend and g++")
+def test_powers_of_two_below_one() -> None:
+    x = np.concatenate([np.linspace(-150, 0, 100_000), RNG.uniform(-1, 0, 100_000)]).astype(np.float32)
+    want = np.exp2(x.astype(np.float64))
+    got = np.array(elementwise.exp2_below_zero(mx.array(x)))
+    held = want > 1.2e-38
+    assert (np.abs(got - want)[held] / want[held]).max() < 2e-7
+    assert (got[want < 5e-39] == 0).all()
+    special = [0.0, -0.0, -1e30, -math.inf, math.nan]
+    np.testing.assert_array_equal(np.array(elementwise.exp2_below_zero(mx.array(special))), [1, 1, 0, 0, math.nan])
 
 
 @pytest.mark.parametrize(("farthest", "error"), [(10, 1.6e-7), (2 * math.pi * 1e4, 1.6e-7), (8e5, 3e-7)])
@@ -250,6 +263,59 @@ def test_attention_agrees_with_float64(
         given = None if mask is None else mx.array(mask)
         got = attention(mx.array(q), mx.array(k), mx.array(v), scale=0.25, mask=given)
         np.testing.assert_allclose(np.array(got), exact_attention(q, k, v, 0.25, np.asarray(added)), atol=2e-6)
+
+
+# --- cores --------------------------------------------------------------------------------------------------------
+
+SHARED_OUT = pytest.mark.skipif(not (LOWERED and cores._streams()), reason="needs 2 to 4 cores and OpenBLAS on Linux")
+
+
+def test_items_computed_apart_are_a_batch_s() -> None:
+    layer = Conv1d(64, 64, 3, padding=1)
+    x = mx.random.normal((3, 200, 64))
+    sizes = []
+
+    def work(y: mx.array, more: mx.array) -> mx.array:
+        sizes.append(len(y))
+        return elementwise.gelu(layer(y)) + more
+
+    want = np.array(cores.apart(work, x, mx.array(1.0)))
+    assert sizes == [3]
+    got = cores.on_every_core(lambda: cores.apart(work, cores.on_every_core(lambda: x * 1), mx.array(1.0)))
+    assert len(sizes) == (4 if cores._streams() and linux_cpu() else 2)
+    np.testing.assert_allclose(np.array(got), want, atol=1e-6)
+
+
+@SHARED_OUT
+def test_products_get_their_threads_back() -> None:
+    openblas = cores._openblas()
+    before = openblas.openblas_get_num_threads()
+
+    def fail() -> mx.array:
+        assert openblas.openblas_get_num_threads() == 1
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        cores.on_every_core(fail)
+    assert openblas.openblas_get_num_threads() == before
+
+
+@SHARED_OUT
+def test_threads_share_the_cores() -> None:
+    weight = mx.random.normal((64, 64)) / 8
+    inputs = [mx.random.normal((2, 100 + i, 64)) for i in range(4)]
+    mx.eval(weight, inputs)
+
+    def work(x: mx.array) -> np.ndarray:
+        for _ in range(20):
+            x = cores.on_every_core(lambda x=x: cores.apart(lambda y: elementwise.tanh(y @ weight), x))
+        return np.array(x)
+
+    want = [work(x) for x in inputs]
+    with ThreadPoolExecutor(4) as pool:
+        for got, expected in zip(pool.map(work, inputs), want, strict=True):
+            np.testing.assert_array_equal(got, expected)
+    assert cores._openblas().openblas_get_num_threads() > 1
 
 
 @pytest.mark.skipif(not linux_cpu(), reason="elsewhere there is only one way")

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import mlx.core as mx
 
-from pytorch_to_mlx.layers.device import linux_cpu
-from pytorch_to_mlx.layers.elementwise import softmax
+from pytorch_to_mlx.layers.device import can_compile, linux_cpu
+from pytorch_to_mlx.layers.elementwise import exp2_below_zero
 
-SCORES = 2**20  # of one block of queries: they and their temporaries stay near the processor, and memory stays bounded
+SCORES = 2**20  # of one block of heads and queries, so that memory stays bounded; four times as many gain 4 %
 
 
 def attention(q: mx.array, k: mx.array, v: mx.array, *, scale: float, mask: mx.array | None = None) -> mx.array:
     """softmax(scale q k^T + mask) v.
 
-    On the Linux CPU backend by our own softmax over blocks of queries, twice as fast at 500 to 750 of them; elsewhere,
-    and for a single query, which gains nothing, by MLX's fused operation.
+    On the Linux CPU backend with powers of two of our own, 2.7 times as fast; elsewhere, and for a single query, which
+    gains nothing, by MLX's fused operation.
 
     Args:
         q: (batch, heads, queries, depth).
@@ -27,23 +29,39 @@ def attention(q: mx.array, k: mx.array, v: mx.array, *, scale: float, mask: mx.a
     Returns:
         (batch, heads, queries, value depth).
     """
-    queries = q.shape[2]
-    if queries == 1 or q.dtype != mx.float32 or not linux_cpu():
+    if q.shape[2] == 1 or q.dtype != mx.float32 or not linux_cpu() or not can_compile():
         return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=mask)
-    if mask is not None and mask.dtype == mx.bool_:
-        mask = mx.where(mask, mx.array(0, q.dtype), mx.array(-mx.inf, q.dtype))
-    block = max(1, SCORES // (q.shape[0] * q.shape[1] * k.shape[2]))
-    parts = []
-    for start in range(0, queries, block):
-        some = slice(start, start + block)
-        part = mask if mask is None or mask.ndim < 2 or mask.shape[-2] == 1 else mask[..., some, :]
-        parts.append(_attend(q[:, :, some] * scale, k, v, part))
-    return parts[0] if len(parts) == 1 else mx.concatenate(parts, axis=2)
+    batch, heads, queries, depth = q.shape
+    keys = k.shape[2]
+    rows = queries * heads // k.shape[1]  # the queries of the heads that share keys, one after another
+    to_base_2 = math.log2(math.e)
+    if mask is not None:
+        if mask.dtype == mx.bool_:
+            mask = mx.where(mask, mx.array(0, q.dtype), mx.array(-mx.inf, q.dtype))
+        mask = mx.broadcast_to(mask * to_base_2, (batch, heads, queries, keys)).reshape(-1, rows, keys)
+    y = _attend((q * (scale * to_base_2)).reshape(-1, rows, depth), k.flatten(0, 1), v.flatten(0, 1), mask)
+    return y.reshape(batch, heads, queries, -1)
 
 
 def _attend(q: mx.array, k: mx.array, v: mx.array, mask: mx.array | None) -> mx.array:
-    batch, heads, queries, depth = q.shape
-    grouped = q.reshape(batch, k.shape[1], -1, depth)  # the queries of the heads that share keys, one after another
-    scores = (grouped @ k.swapaxes(-1, -2)).reshape(batch, heads, queries, -1)
-    weights = softmax(scores if mask is None else scores + mask)
-    return (weights.reshape(batch, k.shape[1], -1, k.shape[2]) @ v).reshape(batch, heads, queries, -1)
+    """The same for (heads, queries, depth), with powers of two for those of e, in blocks that change nothing.
+
+    Scores are laid out as (keys, queries): the largest and the sum for each query are then taken over whole rows.
+    """
+    (heads, rows, _), keys = q.shape, k.shape[1]
+    height = max(1, SCORES // (rows * keys))
+    width = max(1, SCORES // (height * keys))
+    blocks = []
+    for head in range(0, heads, height):
+        some = slice(head, head + height)
+        parts = []
+        for row in range(0, rows, width):
+            at = slice(row, row + width)
+            scores = k[some] @ q[some, at].swapaxes(-1, -2)
+            if mask is not None:
+                scores = scores + mask[some, at].swapaxes(-1, -2)
+            weights = exp2_below_zero(scores - mx.max(scores, axis=-2, keepdims=True))
+            sums = mx.sum(weights, axis=-2)[..., None]
+            parts.append(weights.swapaxes(-1, -2) @ v[some] / sums)
+        blocks.append(parts[0] if len(parts) == 1 else mx.concatenate(parts, axis=1))
+    return blocks[0] if len(blocks) == 1 else mx.concatenate(blocks)

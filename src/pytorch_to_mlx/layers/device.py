@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import shutil
 import sys
+import threading
 from functools import cache
 
 import mlx.core as mx
@@ -17,6 +18,7 @@ import mlx.core as mx
 
 def linux_cpu() -> bool:
     """Whether operations run on the Linux CPU backend now: asked at each call, since `mx.stream` may change it."""
+    _threads.enter()
     lowered = mx.default_device().type == mx.DeviceType.cpu and sys.platform == "linux"
     if lowered:
         _keep_freed_memory()
@@ -28,6 +30,29 @@ def can_compile() -> bool:
     """Whether `mx.compile` fuses on the CPU: it calls g++, and without one runs each operation by itself."""
     return shutil.which("g++") is not None
 
+
+class _ThreadEnd:
+    """Gives back what MLX keeps for a thread when Python drops this, while Python can still be called.
+
+    Else C++ does it after `Thread.join` has returned, and compiled functions with it: a program that ends just then
+    aborts (MLX 0.32.4). No earlier: a thread whose streams are cleared can compute no more.
+    """
+
+    def __del__(self) -> None:
+        mx.clear_streams()
+
+
+class _Threads(threading.local):
+    """A `_ThreadEnd` in each thread but the main one."""
+
+    def __init__(self) -> None:
+        self._end = None if threading.current_thread() is threading.main_thread() else _ThreadEnd()
+
+    def enter(self) -> None:
+        """Every use of a thread's own object makes it, if it is the first."""
+
+
+_threads = _Threads()
 
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # of glibc's mallopt
 

@@ -61,7 +61,7 @@ def gelu_tanh(x: mx.array) -> mx.array:
 
 
 def gelu(x: mx.array) -> mx.array:
-    """x / 2 (1 + erf(x / sqrt(2))). Error 2e-7 of |x|; 9 times faster."""
+    """x / 2 (1 + erf(x / sqrt(2))). Error 2e-7 of |x|; 12 times faster."""
     return _fast_gelu(x) if _lowered(x) else nn.gelu(x)
 
 
@@ -73,6 +73,16 @@ def sin(x: mx.array) -> mx.array:
 def log(x: mx.array) -> mx.array:
     """Natural logarithm: MLX's own everywhere, whose 8 ns an element leave little to gain."""
     return mx.log(x)
+
+
+def exp2_below_zero(x: mx.array) -> mx.array:
+    """2^x for x of any size that is not above 0; 0 where that is below 1.2e-38. Relative error 2e-7.
+
+    For lowerings: it does not ask for the device. A third faster than `exp`.
+    """
+    first, second = _exp2_parts(x.size)
+    r, rounded = first(x.reshape(-1))
+    return second(r, mx.left_shift(rounded.view(mx.uint32), 23).view(mx.float32)).reshape(x.shape)
 
 
 def softmax(x: mx.array, axis: int = -1) -> mx.array:
@@ -217,9 +227,9 @@ def _fast_mish(x: mx.array) -> mx.array:
 
 # --- without it ---------------------------------------------------------------------------------------------------
 
-# erf(x) = x P(x^2) / Q(x^2) with an error of 2e-8 up to REACH, where the quotient exceeds 1 and is cut.
+# erf(x) / 2 = x P(x^2) / Q(x^2) with an error of 1e-8 up to REACH, where the quotient exceeds 1/2 and is cut.
 REACH = 4.0
-ERF_P = (1.12837901979, 0.192970452864, 0.0530840795224, 0.00387624127343, 0.000287490893128, 2.03089146173e-06)
+ERF_P = (0.564189509895, 0.096485226432, 0.0265420397612, 0.001938120636715, 0.000143745446564, 1.015445730865e-06)
 ERF_Q = (1.0, 0.504347249121, 0.115166596240, 0.0151881796144, 0.00118973073315, 3.80316173407e-05)
 
 
@@ -232,14 +242,14 @@ def _gelu_argument(x: mx.array) -> mx.array:
     return _clipped(x * math.sqrt(0.5), REACH)
 
 
-def _erf(z: mx.array) -> mx.array:
+def _half_erf(z: mx.array) -> mx.array:
     square = z * z
     fourth = square * square
     return z * _polynomial(square, fourth, ERF_P) / _polynomial(square, fourth, ERF_Q)
 
 
-def _gelu_of(x: mx.array, erf: mx.array) -> mx.array:
-    return x * 0.5 * (1 + _clipped(erf, 1.0))
+def _gelu_of(x: mx.array, half_erf: mx.array) -> mx.array:
+    return x * (0.5 + _clipped(half_erf, 0.5))  # in halves, for 1 + _clipped(erf, 1.0) does not vectorise
 
 
 # pi in parts of which n times the first two is exact for n < 2^18, and sin(r) = r + r^3 S(r^2) for |r| <= pi / 2.
@@ -264,14 +274,30 @@ def _sin_near(r: mx.array) -> mx.array:
     return r + r * square * series
 
 
-_gelu_parts = _compiled(_gelu_argument, _erf, _gelu_of)
+# 2^x = 2^n 2^r with |r| <= 1/2, and (2^r - 1) / r as a polynomial.
+EXP2 = (0.6931471824645996, 0.24022647738456726, 0.055503323674201965)
+EXP2 += (0.00961843691766262, 0.0013398873852565885, 0.00015353361959569156)
+
+
+def _exp2_reduced(x: mx.array) -> tuple[mx.array, mx.array]:
+    x = _clipped(x, 127.0)  # at -127 2^n has no bits left and is 0
+    rounded = x + (ROUND + 127)
+    return x - (rounded - (ROUND + 127)), rounded
+
+
+def _exp2_finished(r: mx.array, power: mx.array) -> mx.array:
+    return _polynomial(r, r * r, EXP2) * r * power + power
+
+
+_gelu_parts = _compiled(_gelu_argument, _half_erf, _gelu_of)
 _sin_parts = _compiled(_nearest_half_turn, _sin_near)
+_exp2_parts = _compiled(_exp2_reduced, _exp2_finished)
 
 
 def _fast_gelu(x: mx.array) -> mx.array:
-    argument, erf, last = _gelu_parts(x.size)
+    argument, half_erf, last = _gelu_parts(x.size)
     flat = x.reshape(-1)
-    return last(flat, erf(argument(flat))).reshape(x.shape)
+    return last(flat, half_erf(argument(flat))).reshape(x.shape)
 
 
 def _fast_sin(x: mx.array) -> mx.array:

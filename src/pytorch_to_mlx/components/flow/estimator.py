@@ -14,6 +14,7 @@ import numpy as np
 
 from pytorch_to_mlx.layers.attention import attention
 from pytorch_to_mlx.layers.convolution import Conv1d
+from pytorch_to_mlx.layers.cores import apart
 from pytorch_to_mlx.layers.elementwise import gelu, mish, silu
 
 MELS = 80
@@ -60,6 +61,9 @@ class CausalResnetBlock(nn.Module):
 
     def __call__(self, x: mx.array, time: mx.array) -> mx.array:
         """(batch, frames, in) and the activated time embedding (1, 1024) to (batch, frames, out)."""
+        return apart(self._of_each, x, time)
+
+    def _of_each(self, x: mx.array, time: mx.array) -> mx.array:
         return self.block2(self.block1(x) + self.mlp(time)) + self.res_conv(x)
 
 
@@ -99,6 +103,9 @@ class TransformerBlock(nn.Module):
         self.ff = FeedForward()
 
     def __call__(self, x: mx.array) -> mx.array:
+        return apart(self._of_each, x)
+
+    def _of_each(self, x: mx.array) -> mx.array:
         x = x + self.attn1(self.norm1(x))
         return x + self.ff(self.norm3(x))
 

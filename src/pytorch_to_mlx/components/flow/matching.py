@@ -7,11 +7,14 @@ guidance (Ho & Salimans 2022, arXiv:2207.12598), or in two by an estimator of me
 
 from __future__ import annotations
 
+from functools import partial
+
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
 from pytorch_to_mlx.components.flow.estimator import ConditionalDecoder
+from pytorch_to_mlx.layers.cores import on_every_core
 from pytorch_to_mlx.parity import tap
 
 GUIDANCE = 0.7
@@ -54,6 +57,10 @@ class FlowMatching(nn.Module):
         Returns:
             The state at the last, (1, frames, 80) float32.
         """
+        follow = partial(self._follow, z, mu, speaker, prompt, times)
+        return on_every_core(follow) if self._guided else follow()  # guidance makes a batch of two
+
+    def _follow(self, z: mx.array, mu: mx.array, speaker: mx.array, prompt: mx.array, times: mx.array) -> mx.array:
         context = mx.concatenate([mu, mx.broadcast_to(speaker[:, None], mu.shape), prompt.astype(mu.dtype)], axis=-1)
         if self._guided:
             context = mx.concatenate([context, mx.zeros_like(context)])
