@@ -16,9 +16,11 @@ from small_ports import safetensors_file, toy_port
 
 from pytorch_to_mlx import convert, environments, load, registry
 from pytorch_to_mlx.checkpoint import formats
-from pytorch_to_mlx.errors import CheckpointError, SourceError, UsageError, WeightMapError
+from pytorch_to_mlx.cli.convert import command
+from pytorch_to_mlx.errors import CheckpointError, SourceError, UnrecognisedSourceError, UsageError, WeightMapError
 from pytorch_to_mlx.port import Asset, Part, Variant
 from pytorch_to_mlx.quantization import QuantizationPolicy
+from pytorch_to_mlx.validation import validate
 from pytorch_to_mlx.weights import Rename, WeightMap
 
 
@@ -189,3 +191,56 @@ def test_a_package_without_the_file_is_named(source: Path, packaged: Path, tmp_p
     (packaged / "voices" / "conds.safetensors").unlink()
     with pytest.raises(SourceError, match=r"package voices 1\.2 has no conds\.safetensors"):
         converted(source, tmp_path / "out")
+
+
+@pytest.fixture
+def imports(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trunk under another program's name for it is an import; nothing else is left in the source."""
+    (source / "trunk.safetensors").rename(source / "theirs.safetensors")
+    theirs = Part(
+        ("theirs.safetensors",), {"scale": (4,)}, PARTS[0].weights, refused={"packed": "is packed; unpack it"}
+    )
+    foreign = Variant("foreign", "theirs", "MIT", DuoConfig(4), (theirs,), "acme/duo", notice="They lost something.")
+    monkeypatch.setitem(registry._added, "duo", replace(registry.get("duo"), imports={"foreign": foreign}))
+
+
+@pytest.mark.usefixtures("imports")
+def test_an_import_is_taken_where_it_is_asked_for(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnrecognisedSourceError, match=r"none of the models known by name: duo \(only, foreign\)"):
+        convert(str(source), tmp_path / "out", port="duo")
+    made = convert(str(source), tmp_path / "out", variant="foreign")
+    assert made.config.variant == "foreign" and made.notices == ("They lost something.",)
+    np.testing.assert_array_equal(np.array(load(tmp_path / "out")[0].scale), np.arange(4))
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "> They lost something." in card
+    assert "Imported from another program's conversion by pytorch-to-mlx" in card
+    assert "Not validated: an import lacks the files" in card and "Not validated yet" not in card
+
+
+@pytest.mark.usefixtures("imports")
+def test_the_command_line_tells_what_an_import_lost(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command(str(source), tmp_path / "out", variant="foreign")
+    told = capsys.readouterr().err
+    assert "They lost something." in told and "validate" not in told
+
+
+@pytest.mark.usefixtures("imports")
+def test_an_import_is_not_validated(source: Path, tmp_path: Path) -> None:
+    convert(str(source), tmp_path / "out", variant="foreign")
+    with pytest.raises(UsageError, match=r"out is an import, .*; convert and validate acme/duo"):
+        validate(tmp_path / "out", source=str(source))
+
+
+@pytest.mark.usefixtures("imports")
+def test_a_checkpoint_that_cannot_be_taken_is_refused_with_the_way_out(source: Path, tmp_path: Path) -> None:
+    tensors = {"scale": np.zeros(4, np.float32), "packed": np.zeros(1, np.float32)}
+    safetensors_file(source / "theirs.safetensors", tensors)
+    with pytest.raises(UnrecognisedSourceError, match=r"^theirs\.safetensors is packed; unpack it"):
+        convert(str(source), tmp_path / "out", variant="foreign")
+
+
+def test_unknown_variants_are_told_which_there_are(source: Path, tmp_path: Path, imports: None) -> None:
+    with pytest.raises(UsageError, match="no such variant; known: only, foreign"):
+        convert(str(source), tmp_path / "out", port="duo", variant="none")

@@ -51,6 +51,7 @@ class Conversion:
         accounting: a row for each source tensor.
         bytes: size of the written weights.
         url: where it was uploaded, if it was.
+        notices: what whoever uses the folder should know; its card says it too.
     """
 
     folder: Path
@@ -58,6 +59,7 @@ class Conversion:
     accounting: list[Row]
     bytes: int
     url: str | None = None
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,7 @@ def convert(
         writer.write_bytes("config.json", config.to_bytes())
         for asset in found.taken_assets:
             writer.write_bytes(asset.target, _made(asset, found.assets[asset.target]))
+        notices = tuple(each.notice for each in (found.variant, *found.taken_assets) if each.notice)
         card = render_card(
             config,
             summary=found.port.summary,
@@ -152,11 +155,12 @@ def convert(
             accounting=accounting,
             policy=found.port.quantization,
             base_model=found.variant.base_model,
-            notices=[asset.notice for asset in found.taken_assets if asset.notice],
+            notices=notices,
+            imported=found.variant.name in found.port.imports,
         )
         writer.write_bytes("README.md", card.encode())
     url = _uploaded(folder, upload_repo, private) if upload_repo else None
-    return Conversion(folder, config, accounting, sum(spec.nbytes for spec in specs), url)
+    return Conversion(folder, config, accounting, sum(spec.nbytes for spec in specs), url, notices)
 
 
 def inspect(

@@ -85,8 +85,11 @@ def match(
     if resolved.path.is_file():
         with open_checkpoint(resolved.path) as checkpoint:
             # One file is a whole model only where no other part has to come from elsewhere.
-            one = _only(source, candidates, lambda v: _is_one_file(v) and _fits(v.parts[0], checkpoint))
-        return Match(resolved, *one, {one[1].parts[0].prefix: resolved.path})
+            known, fitting = _only(
+                source, candidates, lambda v: _is_one_file(v) and bool(_forms(v.parts[0], checkpoint))
+            )
+            part = _forms(fitting.parts[0], checkpoint)[0]
+        return Match(resolved, known, replace(fitting, parts=(part,)), {part.prefix: resolved.path})
 
     def present(name: str) -> bool:
         # Path.is_file raises where a folder may not be entered.
@@ -126,8 +129,9 @@ def _packaged_file(part: Part, source: hub.Source) -> Path:
 def _candidates(port: str | None, variant: str | None) -> list[tuple[Port, Variant]]:
     ports = [registry.get(name) for name in ([port] if port else registry.names())]
     found = [(p, v) for p in ports for v in p.variants.values() if variant in (None, v.name)]
+    found += [(p, v) for p in ports for v in p.imports.values() if v.name == variant]
     if not found:
-        known = ", ".join(v for p in ports for v in p.variants)
+        known = ", ".join(v for p in ports for v in (*p.variants, *p.imports))
         raise UsageError(f"--variant {variant}: no such variant; known: {known}")
     return found
 
@@ -201,7 +205,7 @@ def _only(
             f"{source} holds {_listed(others)}, not {_listed(candidates)}; choose another --variant, --model or source"
         )
     ports = {port.name: port for port, _ in candidates}
-    known = ", ".join(f"{name} ({', '.join(port.variants)})" for name, port in ports.items())
+    known = ", ".join(f"{name} ({', '.join((*port.variants, *port.imports))})" for name, port in ports.items())
     raise UnrecognisedSourceError(f"{source} is none of the models known by name: {known}")
 
 
@@ -209,17 +213,29 @@ def _listed(candidates: Sequence[tuple[Port, Variant]]) -> str:
     return ", ".join(f"{variant.name} ({port.name})" for port, variant in candidates)
 
 
-def _fits(part: Part, checkpoint: Checkpoint) -> bool:
-    return all(name in checkpoint and checkpoint.info(name).shape == shape for name, shape in part.signature.items())
+def _forms(part: Part, checkpoint: Checkpoint) -> list[Part]:
+    """Those of a part and of what there may be instead whose signature the checkpoint has."""
+    return [
+        each
+        for each in (part, *part.instead)
+        if all(name in checkpoint and checkpoint.info(name).shape == shape for name, shape in each.signature.items())
+    ]
 
 
 def _checked(found: Match) -> Match:
+    """The match with each part in the form that its checkpoint has."""
+    taken: dict[str, Part] = {}
     for part in found.parts:
         path = found.files[part.prefix]
         with open_checkpoint(path) as checkpoint:
-            if not _fits(part, checkpoint):
+            if reason := next((reason for name, reason in part.refused.items() if name in checkpoint), ""):
+                raise UnrecognisedSourceError(f"{path.name} {reason}")
+            forms = _forms(part, checkpoint)
+            if not forms:
                 wanted = ", ".join(f"{name} {shape}" for name, shape in part.signature.items())
                 raise UnrecognisedSourceError(
                     f"{path.name} is not {found.port.name} {found.variant.name}: it lacks {wanted}"
                 )
-    return found
+            taken[part.prefix] = forms[0]
+    parts = tuple(taken.get(part.prefix, part) for part in found.variant.parts)
+    return replace(found, variant=replace(found.variant, parts=parts))

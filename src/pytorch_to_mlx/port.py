@@ -33,6 +33,9 @@ class Part:
             unless asked for (`default_voice` with `--include-default-voice`).
         package: the package that ships this checkpoint, where it does not lie in the source; `environments.toml` has
             an environment of this name that brings it.
+        refused: tensors by which to know a checkpoint that cannot be taken, and for each why, with the way out.
+        instead: the same weights in other forms, such as a published ONNX model: each with its signature and map, taken
+            where the checkpoint fits it and not this one. Their `files` are this part's.
     """
 
     files: tuple[str, ...]
@@ -41,6 +44,8 @@ class Part:
     prefix: str = ""
     optional: str = ""
     package: str = ""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    instead: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,7 @@ class Variant:
     Attributes:
         licence: SPDX identifier of the weights' licence, or "unknown".
         base_model: the Hub repository of the originals, where there is one.
+        notice: a sentence for the card and whoever converts, where there is something to know of every such folder.
     """
 
     name: str
@@ -80,6 +86,7 @@ class Variant:
     parts: tuple[Part, ...]
     base_model: str = ""
     assets: tuple[Asset, ...] = ()
+    notice: str = ""
 
 
 @dataclass(frozen=True)
@@ -156,6 +163,8 @@ class Port:
         model: (network, configuration, model folder) -> object with the task's methods.
         quantization: what may be quantized.
         reference: the upstream code to check against.
+        imports: by name, other programs' conversions that can be taken instead of upstream's files. One is taken only
+            where it is asked for by name, and never validated: it lacks the files that upstream would load.
     """
 
     name: str
@@ -167,6 +176,7 @@ class Port:
     model: Callable[[Any, Any, Path], Any]
     quantization: QuantizationPolicy
     reference: Reference
+    imports: Mapping[str, Variant] = field(default_factory=dict)
 
     def parse_config(self, fields: Mapping[str, Any]) -> Any:
         """The configuration from its JSON form.

@@ -1,4 +1,9 @@
-"""ONNX models: the initialisers of the graph and of its subgraphs. Constant nodes are code, not weights."""
+"""ONNX models: the initialisers of the graph and of its subgraphs. Constant nodes are code, not weights.
+
+What torch's exporter made of a parameter (a transposed matrix, a cast bias) it calls `onnx::MatMul_1523`, by a number
+that says nothing. Such an initialiser is named by the first node that uses it and which of its inputs it is:
+`/blocks.0/attn/query/MatMul:1`.
+"""
 
 import math
 import mmap
@@ -45,27 +50,33 @@ def read_onnx(path: Path) -> Contents:
         raise CheckpointError("not an ONNX model: it has no graph")
     external: dict[str, tuple[Path, mmap.mmap]] = {}
     tensors: dict[str, LazyTensor] = {}
-    for proto in _initialisers(model.graph):
-        if not proto.name or proto.name in tensors:
-            raise CheckpointError(f"two initialisers, or one without a name, are called {proto.name!r}")
+    for name, proto in _initialisers(model.graph):
+        if not name or name in tensors:
+            raise CheckpointError(f"two initialisers, or one without a name, are called {name!r}")
         kind = onnx.TensorProto.DataType.Name(proto.data_type)
         dtype = _DTYPES.get(kind) or kind.lower()
-        numpy_dtype(dtype, proto.name)
+        numpy_dtype(dtype, name)
         if any(size < 0 for size in proto.dims):
-            raise CheckpointError(f"initialiser {proto.name!r} has a negative size")
-        info = TensorInfo(proto.name, dtype, tuple(proto.dims), path)
+            raise CheckpointError(f"initialiser {name!r} has a negative size")
+        info = TensorInfo(name, dtype, tuple(proto.dims), path)
         if proto.data_location == onnx.TensorProto.EXTERNAL:
-            tensors[proto.name] = _external(info, proto, external)
+            tensors[name] = _external(info, proto, external)
         else:
-            tensors[proto.name] = LazyTensor(info, _inline(info, proto))
+            tensors[name] = LazyTensor(info, _inline(info, proto))
     files = (path, *(file for file, _ in external.values()))
     return Contents("onnx", files, tensors, {entry.key: entry.value for entry in model.metadata_props})
 
 
-def _initialisers(graph: "onnx.GraphProto") -> Iterator["onnx.TensorProto"]:
+def _initialisers(graph: "onnx.GraphProto") -> Iterator[tuple[str, "onnx.TensorProto"]]:
+    """Every initialiser and what it is called."""
     for sparse in graph.sparse_initializer:
         raise CheckpointError(f"initialiser {sparse.values.name!r} is sparse, which cannot be converted")
-    yield from graph.initializer
+    uses: dict[str, str] = {}
+    for node in graph.node:
+        for i, name in enumerate(node.input):
+            if node.name and name.startswith("onnx::"):
+                uses.setdefault(name, f"{node.name}:{i}")
+    yield from ((uses.get(proto.name, proto.name), proto) for proto in graph.initializer)
     for node in graph.node:
         for attribute in node.attribute:
             for subgraph in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):

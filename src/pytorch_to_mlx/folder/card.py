@@ -12,6 +12,7 @@ from pytorch_to_mlx.weights import Row
 
 _PARITY_START, _PARITY_END = "<!-- parity -->", "<!-- end of parity -->"
 _NOT_VALIDATED = "Not validated yet: `pytorch-to-mlx validate` compares this folder with the upstream code."
+_IMPORTED = "Not validated: an import lacks the files that the upstream code would load for a comparison."
 _NAMES_SHOWN = 4
 
 
@@ -24,6 +25,7 @@ def render_card(
     policy: QuantizationPolicy,
     base_model: str = "",
     notices: Sequence[str] = (),
+    imported: bool = False,
 ) -> str:
     """The card of a converted model, with the front matter that the Hub reads.
 
@@ -35,12 +37,14 @@ def render_card(
         policy: what the port lets be quantized, and what never.
         base_model: the Hub repository of the original weights, where there is one.
         notices: sentences that whoever uses this folder should read.
+        imported: whether it comes from another program's conversion rather than from PyTorch.
     """
     title = f"{config.model_type} {config.variant}".strip()
+    made = "Imported from another program's conversion" if imported else "Converted from PyTorch"
     blocks = [
         _front_matter(config, licence, base_model),
         f"# {title}, for MLX",
-        f"{summary}\n\nConverted from PyTorch by {config.converter.name} {config.converter.version}.",
+        f"{summary}\n\n{made} by {config.converter.name} {config.converter.version}.",
         *(f"> {notice}" for notice in notices),
         "## Use",
         '```python\nfrom pytorch_to_mlx import load\n\nmodel = load("PATH_OF_THIS_FOLDER")\n```',
@@ -51,7 +55,7 @@ def render_card(
         "## Quantization",
         _quantization(config, policy),
         "## Parity",
-        _parity(_NOT_VALIDATED),
+        _parity(_IMPORTED if imported else _NOT_VALIDATED),
     ]
     return "\n\n".join(blocks) + "\n"
 

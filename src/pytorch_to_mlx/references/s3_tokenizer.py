@@ -2,7 +2,7 @@
 
 Cases and taps are those of _s3_tokenizer.py. For recordings, `resampled` (samples,) comes before them: at 16 kHz by
 torchaudio's kernel, as s3tokenizer.load_audio has it. Several channels are averaged, where that takes the first. Small
-recordings are of a small network.
+recordings are of a small network. Checkpoints are state dicts, published ONNX models or Chatterbox's S3Gen.
 """
 
 import logging
@@ -10,9 +10,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import _s3_onnx
 import _s3_tokenizer
 import _seed
 import numpy as np
+import onnx
 import torch
 import torchaudio
 from _recording import Case, Recording, Taps, arguments
@@ -20,6 +22,7 @@ from _s3_tokenizer import RATE, Input
 from s3tokenizer import model, model_v2
 from s3tokenizer.model import S3Tokenizer
 from s3tokenizer.model_v2 import S3TokenizerV2
+from safetensors.torch import load_file
 
 PACKAGES = ("s3tokenizer", "torch", "torchaudio", "numpy")
 
@@ -28,6 +31,8 @@ NAMES = {  # upstream tells rates by them
     "v1-25hz": "speech_tokenizer_v1_25hz",
     "v2-25hz": "speech_tokenizer_v2_25hz",
 }
+PREFIX = "tokenizer."  # in Chatterbox's S3Gen
+CONSTANTS = ("_mel_filters", "window")  # of Chatterbox's front end
 SMALL = {"n_audio_state": 128, "n_audio_head": 2, "n_audio_layer": 2}
 SMALL_CODEBOOK = 512
 
@@ -42,9 +47,14 @@ def make(variant: str, *, small: bool) -> torch.nn.Module:
 
 
 def load(variant: str, checkpoint: Path) -> torch.nn.Module:
-    """Upstream's network from its .onnx or .pt file."""
+    """Upstream's network from its .onnx or .pt file, or from Chatterbox's S3Gen, which holds it under a prefix."""
     network = make(variant, small=False)
-    (network.init_from_onnx if checkpoint.suffix == ".onnx" else network.init_from_pt)(str(checkpoint))
+    if checkpoint.suffix == ".onnx":
+        network.init_from_onnx(str(checkpoint))
+        return network
+    tensors = load_file(checkpoint) if checkpoint.suffix == ".safetensors" else torch.load(checkpoint, mmap=True)
+    held = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items() if name.startswith(PREFIX)}
+    network.load_state_dict({n: tensor for n, tensor in (held or tensors).items() if n not in CONSTANTS})
     return network
 
 
@@ -55,10 +65,36 @@ def draw(network: torch.nn.Module, seed: int) -> dict[str, torch.Tensor]:
 
 
 def export(variant: str, seed: int, path: Path) -> None:
-    """Writes a seeded checkpoint as the package saves those that it converts."""
+    """Writes a seeded checkpoint, as published (.onnx) or as the package saves what it makes of that."""
     with torch.device("meta"):
         network = make(variant, small=False)
-    torch.save(draw(network, seed), path)
+    tensors = draw(network, seed)
+    if variant.startswith("v1"):
+        _enliven(tensors)
+    if path.suffix == ".onnx":
+        onnx.save(_s3_onnx.model({name: tensor.numpy() for name, tensor in tensors.items()}, variant), path)
+    else:
+        torch.save(tensors, path)
+
+
+def _enliven(tensors: dict[str, torch.Tensor]) -> None:
+    """Makes tokens of a full-size V1 vary with what is said, in place.
+
+    What all frames have in common would choose the vectors: the mean of a rectified signal, equal in all channels once
+    the second kernels add up to zero, which vectors that do so too cannot see. Sound and position outweigh the layers,
+    in which small biases of queries would be lost.
+    """
+    conv2, embed = tensors["encoder.conv2.weight"], tensors["quantizer._codebook.embed"]
+    conv2 -= conv2.mean(dim=(1, 2), keepdim=True)
+    embed -= embed.mean(dim=1, keepdim=True)
+    embed /= embed.norm(dim=1, keepdim=True)
+    for name, tensor in tensors.items():
+        if name.endswith(("attn.out.weight", "mlp.2.weight")):
+            tensor *= 0.5
+        elif name.endswith("query.bias"):
+            tensor *= 10
+    for name, gain in {"conv1.weight": 3, "conv2.weight": 2, "positional_embedding": 2}.items():
+        tensors[f"encoder.{name}"] *= gain
 
 
 def record(recording: Recording, network: torch.nn.Module, audio: Sequence[Case], *, small: bool) -> None:

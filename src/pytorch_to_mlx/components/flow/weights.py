@@ -69,9 +69,17 @@ def _layer(path: str) -> list[Rule]:
     ]
 
 
-_ENCODER = WeightMap(
+AROUND_ESTIMATOR = WeightMap(
     Rename("input_embedding.weight", "input_embedding.weight"),
     *_leaves("spk_embed_affine_layer", "spk_embed_affine_layer"),
+    *_layer("encoder.encoders.{n:d}"),
+    *_layer("encoder.up_encoders.{n:d}"),
+    *_leaves("encoder.after_norm", "encoder.after_norm"),
+    *_leaves("encoder_proj", "encoder_proj"),
+)
+"""What other conversions call as upstream does: all but the estimator, the encoder's embeddings and convolutions."""
+
+_ENCODER = AROUND_ESTIMATOR + WeightMap(
     *(
         rule
         for name in ("embed", "up_embed")
@@ -82,8 +90,4 @@ _ENCODER = WeightMap(
     ),
     *_convolution("encoder.pre_lookahead_layer.conv{n:d}", "encoder.pre_lookahead_layer.conv{n}"),
     *_convolution("encoder.up_layer.conv", "encoder.up_layer.conv"),
-    *_layer("encoder.encoders.{n:d}"),
-    *_layer("encoder.up_encoders.{n:d}"),
-    *_leaves("encoder.after_norm", "encoder.after_norm"),
-    *_leaves("encoder_proj", "encoder_proj"),
 )

@@ -8,6 +8,7 @@ from functools import partial
 from pytorch_to_mlx.components import campplus, flow, hift, perth
 from pytorch_to_mlx.components.s3_tokenizer.weights import V2 as S3_TOKENIZER
 from pytorch_to_mlx.components.voice_encoder.weights import CHATTERBOX as VOICE_ENCODER
+from pytorch_to_mlx.models.chatterbox import community
 from pytorch_to_mlx.models.chatterbox.config import ChatterboxConfig
 from pytorch_to_mlx.models.chatterbox.model import ChatterboxModel
 from pytorch_to_mlx.models.chatterbox.network import Chatterbox
@@ -44,6 +45,9 @@ ORIGIN = (
 )
 
 
+WATERMARKER = Part(perth.FILES, perth.SIGNATURE, perth.WEIGHTS, "perth.", package=perth.PACKAGE)
+
+
 def _s3gen(meanflow: bool) -> WeightMap:
     return (
         S3_TOKENIZER.under("tokenizer.", "s3_tokenizer.")
@@ -64,7 +68,7 @@ def _variant(
         Part(("ve.safetensors", "ve.pt"), {"lstm.weight_ih_l2": (1024, 256)}, VOICE_ENCODER, "ve."),
         Part((t3_file,), {n: (size, width) for n, size in vocabularies.items()}, t3_weights(config.t3), "t3."),
         Part(s3gen_files, {"mel2wav.conv_pre.bias": (512,), **mixer}, _s3gen(config.meanflow)),
-        Part(perth.FILES, perth.SIGNATURE, perth.WEIGHTS, "perth.", package=perth.PACKAGE),
+        WATERMARKER,
     )
     voice = Asset(
         "conds.safetensors",
@@ -111,6 +115,17 @@ VARIANTS = (
     ),
 )
 
+COMMUNITY = Variant(
+    "english-community",
+    "English, from a folder that mlx-audio-plus 0.1.0 converted",
+    "MIT",
+    CONFIGS["english"],
+    (Part(("model.safetensors",), community.SIGNATURE, community.WEIGHTS, refused=community.REFUSED), WATERMARKER),
+    "ResembleAI/chatterbox",
+    (Asset("tokenizer.json", ("tokenizer.json",)),),
+    community.NOTICE,
+)
+
 PORT = Port(
     name="chatterbox",
     summary="Chatterbox speech synthesis and voice conversion",
@@ -132,4 +147,5 @@ PORT = Port(
         ),
     ),
     reference=REFERENCE,
+    imports={COMMUNITY.name: COMMUNITY},
 )

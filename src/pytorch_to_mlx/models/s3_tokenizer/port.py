@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -12,20 +11,30 @@ from pytorch_to_mlx.audio import Audio
 from pytorch_to_mlx.components.s3_tokenizer import S3Tokenizer, S3TokenizerConfig, S3TokenizerModel
 from pytorch_to_mlx.components.s3_tokenizer.network import V1_25HZ, V1_50HZ, V2_25HZ
 from pytorch_to_mlx.components.s3_tokenizer.stage import ALIVE, BARS, CONTROL_CASE, LAYOUTS, run
-from pytorch_to_mlx.components.s3_tokenizer.weights import V1, V2
+from pytorch_to_mlx.components.s3_tokenizer.weights import CHATTERBOX, V1, V1_ONNX, V2, V2_ONNX
 from pytorch_to_mlx.port import Part, Port, Reference, Stage, Variant
 from pytorch_to_mlx.quantization import Choice, QuantizationPolicy
 
-SIGNATURES = {
-    "v1": {"encoder.conv1.weight": (1280, 128, 3), "quantizer._codebook.embed": (4096, 1280)},
-    "v2": {"encoder.conv1.weight": (1280, 128, 3), "quantizer._codebook.project_down.weight": (8, 1280)},
-}
-WEIGHTS = {"v1": V1, "v2": V2}
+STATE, MELS = 1280, 128
+V1_SIGNATURE = {"encoder.conv1.weight": (STATE, MELS, 3), "quantizer._codebook.embed": (4096, STATE)}
+V2_SIGNATURE = {"encoder.conv1.weight": (STATE, MELS, 3), "quantizer._codebook.project_down.weight": (8, STATE)}
+QUERY = {"/blocks.0/attn/query/MatMul:1": (STATE, STATE)}
+V1_ONNX_SIGNATURE = QUERY | {"encoders.positional_embedding": (1500, STATE)}
+V2_ONNX_SIGNATURE = QUERY | {"quantizer.project_in.bias": (8,)}
+CHATTERBOX_FILES = ("s3gen.safetensors", "s3gen_meanflow.safetensors", "s3gen.pt")
+CHATTERBOX_SIGNATURE = {f"tokenizer.{name}": shape for name, shape in V2_SIGNATURE.items()}
 
 
-def _variant(name: str, file: str, version: Literal["v1", "v2"], origin: str, config: S3TokenizerConfig) -> Variant:
-    part = Part((f"{file}.pt", f"{file}.safetensors"), SIGNATURES[version], WEIGHTS[version])
-    return Variant(name, f"{config.tokens_per_second} tokens a second, of {origin}", "Apache-2.0", config, (part,))
+def _variant(file: str, origin: str, config: S3TokenizerConfig, *published: str) -> Variant:
+    """`file` is what the s3tokenizer package calls it, `published` what others do."""
+    files = (f"{file}.pt", f"{file}.safetensors", f"{file}.onnx", *published)
+    if config.version == "v1":
+        part = Part(files, V1_SIGNATURE, V1, instead=(Part((), V1_ONNX_SIGNATURE, V1_ONNX),))
+    else:
+        others = (Part((), V2_ONNX_SIGNATURE, V2_ONNX), Part((), CHATTERBOX_SIGNATURE, CHATTERBOX))
+        part = Part(files, V2_SIGNATURE, V2, instead=others)
+    rate = config.tokens_per_second
+    return Variant(f"{config.version}-{rate}hz", f"{rate} tokens a second, of {origin}", "Apache-2.0", config, (part,))
 
 
 def _model(network: S3Tokenizer, config: S3TokenizerConfig, folder: Path) -> S3TokenizerModel:
@@ -39,10 +48,11 @@ def _run(model: S3TokenizerModel, inputs: Mapping[str, np.ndarray], noise: Mappi
         run(model.network, inputs, noise)
 
 
+# Both V1 models were published as speech_tokenizer_v1.onnx.
 VARIANTS = (
-    _variant("v1-50hz", "speech_tokenizer_v1", "v1", "CosyVoice", V1_50HZ),
-    _variant("v1-25hz", "speech_tokenizer_v1_25hz", "v1", "CosyVoice", V1_25HZ),
-    _variant("v2-25hz", "speech_tokenizer_v2_25hz", "v2", "CosyVoice 2", V2_25HZ),
+    _variant("speech_tokenizer_v1", "CosyVoice", V1_50HZ),
+    _variant("speech_tokenizer_v1_25hz", "CosyVoice", V1_25HZ, "speech_tokenizer_v1.onnx"),
+    _variant("speech_tokenizer_v2_25hz", "CosyVoice 2", V2_25HZ, "speech_tokenizer_v2.onnx", *CHATTERBOX_FILES),
 )
 
 PORT = Port(

@@ -17,16 +17,16 @@ _AROUND = WeightMap(
     Rename("speech_head.weight", "speech_head.weight"),
 )
 
+AROUND_LLAMA = _AROUND + WeightMap(
+    Rename("cond_enc.emotion_adv_fc.weight", "cond_enc.emotion_adv_fc.weight"),
+    Rename("cond_enc.perceiver.{p*}", "cond_enc.perceiver.{p}"),
+    Rename("text_pos_emb.emb.weight", "text_pos_emb.emb.weight"),
+    Rename("speech_pos_emb.emb.weight", "speech_pos_emb.emb.weight"),
+)
+"""All of English and multilingual but the backbone."""
+
 LLAMA_WEIGHTS = (
-    _AROUND
-    + WeightMap(
-        Rename("cond_enc.emotion_adv_fc.weight", "cond_enc.emotion_adv_fc.weight"),
-        Rename("cond_enc.perceiver.{p*}", "cond_enc.perceiver.{p}"),
-        Rename("text_pos_emb.emb.weight", "text_pos_emb.emb.weight"),
-        Rename("speech_pos_emb.emb.weight", "speech_pos_emb.emb.weight"),
-        Drop("tfmr.embed_tokens.weight", UNUSED_TABLE, count=1),
-    )
-    + LLAMA.under("tfmr.", "tfmr.")
+    AROUND_LLAMA + WeightMap(Drop("tfmr.embed_tokens.weight", UNUSED_TABLE, count=1)) + LLAMA.under("tfmr.", "tfmr.")
 )
 """English and multilingual: 292 tensors."""
 
