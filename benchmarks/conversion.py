@@ -157,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     output.parent.mkdir(exist_ok=True)
     output.write_text(json.dumps({"about": about, "sections": [asdict(section) for section in found]}, indent=2))
     if options.update_docs:
-        update(HERE.parent / "docs/benchmarks.md", report)
+        update(HERE.parent / "docs/benchmarks.md", Path(__file__).name, report)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from statistics import median
 
 from measure import Measurement
 
-START, END = "<!-- benchmarks/conversion.py -->", "<!-- end of benchmarks/conversion.py -->"
+START, END = "<!-- benchmarks/{} -->", "<!-- end of benchmarks/{} -->"
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Section:
         """The section as a table."""
         yardstick = self.rows[0].name
         head = [self.title, f"time / {yardstick}", "lowest and highest", f"peak memory / {self.unit}", "s", "import, s"]
-        return "\n".join(map(_line, [head, ["---", *["---:"] * 5], *self._cells()]))
+        return "\n".join(map(line, [head, ["---", *["---:"] * 5], *self._cells()]))
 
     def _cells(self) -> Iterator[list[str]]:
         for row in self.rows:
@@ -61,14 +61,15 @@ class Section:
             ]
 
 
-def update(document: Path, text: str) -> None:
-    """Put `text` between the markers of a document."""
-    before, start, rest = document.read_text().partition(START)
-    _, end, after = rest.partition(END)
+def update(document: Path, script: str, text: str) -> None:
+    """Put what a script found between its markers in a document."""
+    before, start, rest = document.read_text().partition(START.format(script))
+    _, end, after = rest.partition(END.format(script))
     if not end:
-        raise SystemExit(f"{document} has no {START} and {END}")
+        raise SystemExit(f"{document} has no {START.format(script)} and {END.format(script)}")
     document.write_text(f"{before}{start}\n\n{text}\n\n{end}{after}")
 
 
-def _line(cells: Sequence[str]) -> str:
+def line(cells: Sequence[str]) -> str:
+    """A row of a table."""
     return f"| {' | '.join(cells)} |"

@@ -70,9 +70,10 @@ def test_the_table(tmp_path: Path) -> None:
     )
     assert section.markdown().splitlines()[-1] == "| ours | 1.50 | 1.00 to 3.00 | 1.50 | 3.00 | 0.5 |"
     document = tmp_path / "document.md"
-    document.write_text(f"before\n{table.START}\nold\n{table.END}\nafter\n")
-    table.update(document, "new")
-    assert document.read_text() == f"before\n{table.START}\n\nnew\n\n{table.END}\nafter\n"
+    start, end = (marker.format("conversion.py") for marker in (table.START, table.END))
+    document.write_text(f"before\n{start}\nold\n{end}\nafter\n")
+    table.update(document, "conversion.py", "new")
+    assert document.read_text() == f"before\n{start}\n\nnew\n\n{end}\nafter\n"
 
 
 def test_a_full_disk_is_refused_before_anything_is_written(

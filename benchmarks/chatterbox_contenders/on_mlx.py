@@ -1,0 +1,30 @@
+"""What contenders that compute in MLX share."""
+
+from __future__ import annotations
+
+import mlx.core as mx
+import mlx.nn as nn
+from serving import MATRIX, NEVER, SPEECH_TOKENS, Contender
+
+
+class MlxContender(Contender):
+    """One that computes in MLX."""
+
+    def probe(self) -> None:
+        matrix = mx.ones((MATRIX, MATRIX))
+        mx.eval(matrix @ matrix)
+
+    def device_peak(self) -> int:
+        return mx.get_peak_memory()
+
+
+class Endless(nn.Module):
+    """A speech head whose special tokens are never likely."""
+
+    def __init__(self, head: nn.Module, vocabulary: int) -> None:
+        super().__init__()
+        self.head = head
+        self.bias = mx.where(mx.arange(vocabulary) < SPEECH_TOKENS, 0.0, NEVER)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return self.head(x) + self.bias
