@@ -14,6 +14,7 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 from mlx.utils import tree_flatten
+from test_chatterbox_document import ROWS, unproven
 
 from pytorch_to_mlx import convert, environments, load, registry, validate
 from pytorch_to_mlx.folder import read_config
@@ -26,6 +27,7 @@ REFERENCE = registry.get("chatterbox").reference
 AUDIO = Path(__file__).parents[3] / "shared" / "audio"
 SPEECH = [AUDIO / "libritts_2299_6524_000057_000000.wav"]
 SECONDS = 6.0
+REPORTS = "reports"
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,9 @@ def proven(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     convert(str(source), folder, port="chatterbox", variant=target.variant)
     audio = [path for path in SPEECH if path.exists()]
     report = validate(folder, source=str(source), audio=audio, seconds=SECONDS, note=print)
+    reports = tmp_path_factory.getbasetemp() / REPORTS
+    reports.mkdir(exist_ok=True)
+    shutil.copy(folder / "parity.json", reports / f"chatterbox-{target.variant}.json")
     yield Proven(target, source, folder, report)
     shutil.rmtree(room)  # 6 GB
 
@@ -112,3 +117,13 @@ def test_a_changed_weight_is_named_as_first_divergence(proven: Proven) -> None:
         for value, expected in ((weight, None), (changed, first), (weight, None)):
             model.network.load_weights([(parameter, value)], strict=False)
             assert [result.first_divergence for result in compare(model, alone, REFERENCE, "float32")] == [expected]
+
+
+def test_every_component_of_the_document_is_proven(proven: Proven, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """docs/chatterbox.md names a tap for each; all of them are known when the last variant is."""
+    if proven.target is not TARGETS[-1]:
+        pytest.skip("judged once, with the reports of all variants")
+    reports = sorted((tmp_path_factory.getbasetemp() / REPORTS).glob("*.json"))
+    assert [path.stem for path in reports] == sorted(f"chatterbox-{target.variant}" for target in TARGETS)
+    assert unproven(ROWS, reports) == []
+    assert unproven(ROWS, reports[:1]) != []
