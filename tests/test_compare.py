@@ -188,7 +188,11 @@ def test_the_first_divergence_is_where_the_change_is() -> None:
 
 def test_a_parameter_that_nothing_notices_is_named() -> None:
     model = Model()
-    controls = check_controls(model, recorded(model), REFERENCE, "float32")
+    told: list[tuple[str, int, int]] = []
+    controls = check_controls(
+        model, recorded(model), REFERENCE, "float32", progress=lambda *counted: told.append(counted)
+    )
+    assert told == [("controls", done, 4) for done in (1, 2, 3, 4)]
     assert controls.perturbed == 4
     assert set(controls.unmoved) == {"second.weight", "second.bias"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -74,6 +74,27 @@ def bytes_progress(title: str) -> Iterator[Progress]:
             bar.update(done - bar.n)
 
         yield advance
+
+
+@contextmanager
+def count_progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar for each kind of thing that is counted, once one of them takes over two seconds."""
+    from tqdm import tqdm
+
+    bars: dict[str, tqdm] = {}
+
+    def advance(what: str, done: int, total: int) -> None:
+        if what not in bars:
+            for bar in bars.values():
+                bar.close()
+            bars[what] = tqdm(desc=what, total=total, delay=2, leave=False, disable=not sys.stderr.isatty())
+        bars[what].update(done - bars[what].n)
+
+    try:
+        yield advance
+    finally:
+        for bar in bars.values():
+            bar.close()
 
 
 def shape_text(shape: Sequence[int] | None) -> str:

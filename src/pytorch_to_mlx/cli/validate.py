@@ -34,20 +34,22 @@ def command(
 
       pytorch-to-mlx validate crepe-mlx --audio speech.wav --seconds 5 --html parity.html
     """
-    from pytorch_to_mlx.cli.output import check_output, note, table
+    from pytorch_to_mlx.cli.output import check_output, count_progress, note, table
     from pytorch_to_mlx.report import error_text, limit_text, worst_taps
     from pytorch_to_mlx.validation import validate
 
     check_output("--html", html)
-    report = validate(
-        folder,
-        source=source,
-        audio=audio or (),
-        seconds=seconds,
-        controls=controls,
-        offline=offline,
-        note=note,
-    )
+    with count_progress() as progress:
+        report = validate(
+            folder,
+            source=source,
+            audio=audio or (),
+            seconds=seconds,
+            controls=controls,
+            offline=offline,
+            note=note,
+            progress=progress,
+        )
     rows = [
         (
             tap.name,

@@ -47,6 +47,10 @@ class Bar:
     rounded: str = ""
 
 
+FLOAT32 = Bar("relative", 1e-5, floors=2)
+"""What float32 networks are held to (docs/parity.md)."""
+
+
 def compare_tap(
     name: str,
     ours: np.ndarray,

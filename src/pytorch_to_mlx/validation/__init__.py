@@ -19,7 +19,7 @@ from pytorch_to_mlx.matching import match
 from pytorch_to_mlx.parity import Recording
 from pytorch_to_mlx.report import ParityReport
 from pytorch_to_mlx.validation.recordings import Originals, record_reference
-from pytorch_to_mlx.validation.stages import check_alive, check_controls, compare
+from pytorch_to_mlx.validation.stages import Progress, check_alive, check_controls, compare, silent
 
 # Read at MLX's first operation; without it CUDA and the newest Apple GPUs keep 10 bits of mantissa in float32 products.
 os.environ.setdefault("MLX_ENABLE_TF32", "0")
@@ -36,6 +36,7 @@ def validate(
     controls: bool = True,
     offline: bool = False,
     note: Note = lambda line: None,
+    progress: Progress = silent,
 ) -> ParityReport:
     """Compare a model folder with upstream, write `parity.json` and the card's section, and report.
 
@@ -47,6 +48,7 @@ def validate(
         controls: perturb every parameter in turn; each must move a tap.
         offline: take Hub repositories from the cache only.
         note: called with a line at each step.
+        progress: called for each case that is compared and each parameter that is perturbed.
 
     Raises:
         PytorchToMlxError: the check cannot be carried out. A model that fails the check is no error: see the report.
@@ -66,11 +68,11 @@ def validate(
     check_alive(recorded, port.reference)
     note("computing the same with MLX")
     model = load(path)
-    cases = compare(model, recorded, port.reference, mode)
+    cases = compare(model, recorded, port.reference, mode, progress=progress)
     checked = None
     if controls and all(case.first_divergence is None for case in cases):
         note("perturbing each parameter in turn")
-        checked = check_controls(model, recorded, port.reference, mode)
+        checked = check_controls(model, recorded, port.reference, mode, progress=progress)
     report = ParityReport(
         model_type=port.name,
         variant=config.variant,

@@ -18,6 +18,9 @@ from pytorch_to_mlx.port import Reference, Stage
 from pytorch_to_mlx.report import CaseResult, Controls, TapResult
 from pytorch_to_mlx.weights import Layout
 
+Progress = Callable[[str, int, int], None]
+"""Called with what is done, how many of them are, and of how many."""
+
 TOGETHER = "all"
 PERTURBATION = 0.01
 
@@ -42,13 +45,30 @@ def check_alive(recorded: Recording, reference: Reference) -> None:
                     raise ParityError(f"case {case} is dead: {measure} is {value:g}, at least {least:g} is needed")
 
 
-def compare(model: Any, recorded: Recording, reference: Reference, mode: str) -> list[CaseResult]:
+def silent(what: str, done: int, total: int) -> None:
+    """No progress is shown."""
+
+
+def compare(
+    model: Any, recorded: Recording, reference: Reference, mode: str, *, progress: Progress = silent
+) -> list[CaseResult]:
     """Compute and compare every case of the stages that have bars for `mode`."""
-    return list(_compared(model, recorded, _judged(recorded, reference, mode), reference, mode))
+    cases = _judged(recorded, reference, mode)
+    results: list[CaseResult] = []
+    for result in _compared(model, recorded, cases, reference, mode):
+        results.append(result)
+        progress("cases", len(results), len(cases))
+    return results
 
 
 def check_controls(
-    model: Any, recorded: Recording, reference: Reference, mode: str, *, only: Callable[[str], bool] = lambda name: True
+    model: Any,
+    recorded: Recording,
+    reference: Reference,
+    mode: str,
+    *,
+    only: Callable[[str], bool] = lambda name: True,
+    progress: Progress = silent,
 ) -> Controls:
     """Perturb each parameter in turn; one that moves no tap of its stage past its bar is named.
 
@@ -58,7 +78,9 @@ def check_controls(
     cases = _judged(recorded, reference, mode)
     unmoved: list[str] = []
     perturbed = elsewhere = 0
-    for name in filter(only, [name for name, _ in tree_flatten(model.network.parameters())]):
+    names = list(filter(only, [name for name, _ in tree_flatten(model.network.parameters())]))
+    for done, name in enumerate(names, start=1):
+        progress("controls", done, len(names))
         stage = _controlling(reference, name)
         own = [case for case in cases if stage and reference.stage(case.name) is stage]
         if stage and not own:

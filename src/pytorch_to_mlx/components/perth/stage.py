@@ -9,9 +9,9 @@ import numpy as np
 from pytorch_to_mlx.audio import Audio
 from pytorch_to_mlx.components.perth.network import Perth
 from pytorch_to_mlx.components.perth.watermarker import PerthWatermarker
-from pytorch_to_mlx.parity import Bar
+from pytorch_to_mlx.parity import FLOAT32, Bar
 
-BARS: dict[str, Bar] = {"*mask": Bar("exact"), "*": Bar("relative", 1e-5, floors=2)}
+BARS: dict[str, Bar] = {"*mask": Bar("exact"), "*": FLOAT32}
 FLOAT16: dict[str, Bar] = {"residual": Bar("relative", 0.02), "watermarked": Bar("relative", 0.02)}
 BFLOAT16: dict[str, Bar] = {"residual": Bar("relative", 0.1), "watermarked": Bar("relative", 0.1)}
 LAYOUTS = {"*layers.*": "NCL->NLC", "subband": "CL->LC", "detect/subband": "CL->LC", "residual": "CL->LC"}

@@ -8,12 +8,12 @@ import numpy as np
 
 from pytorch_to_mlx.components.s3_tokenizer.network import S3Tokenizer
 from pytorch_to_mlx.components.s3_tokenizer.tokenizing import tokenize
-from pytorch_to_mlx.parity import Bar
+from pytorch_to_mlx.parity import FLOAT32, Bar
 
 BARS: dict[str, Bar] = {
     "tokens": Bar("exact", candidates="distances", rounded="levels"),
     "lengths": Bar("exact"),
-    "*": Bar("relative", 1e-5, floors=2),
+    "*": FLOAT32,
 }
 LAYOUTS = {"encoder.conv?": "NCL->NLC"}
 ALIVE = {"distinct": 0.2, "changed": 0.2}

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import ModuleType
 
-from pytorch_to_mlx.models.chatterbox.stages import (
-    campplus,
-    flow,
-    hift,
-    perth,
-    s3_tokenizer,
-    speech,
-    t3,
-    text,
-    ve,
-    voice,
-)
-from pytorch_to_mlx.parity import Bar
+from pytorch_to_mlx.components.perth import stage as perth
+from pytorch_to_mlx.components.s3_tokenizer import stage as s3_tokenizer
+from pytorch_to_mlx.models.chatterbox.stages import campplus, flow, hift, speech, t3, text, ve, voice
 from pytorch_to_mlx.port import Reference, Stage
-
-FLOORS = 2
-"""Where upstream's own float32 error is larger than a bar, twice that is allowed."""
 
 
 def _stage(module: ModuleType, network: str = "") -> Stage:
-    modes = {"float32": module.BARS, **getattr(module, "MODES", {})}
     return Stage(
         run=module.run,
-        bars={mode: {tap: _with_floor(bar) for tap, bar in bars.items()} for mode, bars in modes.items()},
+        bars={"float32": module.BARS, **getattr(module, "MODES", {})},
         network=network,
         alive=getattr(module, "ALIVE", {}),
         names=getattr(module, "NAMES", {}),
@@ -37,10 +22,6 @@ def _stage(module: ModuleType, network: str = "") -> Stage:
         # A stage of the whole model controls no parameters: those of its networks do.
         control_case=getattr(module, "CONTROL_CASE", "control") if network else "",
     )
-
-
-def _with_floor(bar: Bar) -> Bar:
-    return replace(bar, floors=FLOORS) if bar.kind == "relative" else bar
 
 
 REFERENCE = Reference(

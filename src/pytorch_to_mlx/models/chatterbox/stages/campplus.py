@@ -8,9 +8,9 @@ import mlx.core as mx
 import numpy as np
 
 from pytorch_to_mlx.components.campplus import CAMPPlus
-from pytorch_to_mlx.parity import Bar
+from pytorch_to_mlx.parity import FLOAT32, Bar
 
-BARS: dict[str, Bar] = {"*": Bar("relative", 1e-5)}
+BARS: dict[str, Bar] = {"*": FLOAT32}
 LAYOUTS = {
     "head.?*": "NCHW->NHWC",
     "head": "NCL->NLC",

@@ -8,11 +8,11 @@ import mlx.core as mx
 import numpy as np
 
 from pytorch_to_mlx.components.flow import Flow
-from pytorch_to_mlx.parity import Bar
+from pytorch_to_mlx.parity import FLOAT32, Bar
 
 BARS = {
     "mel": Bar("relative", 1e-4),
-    "*": Bar("relative", 1e-5, floors=2),
+    "*": FLOAT32,
 }
 _ESTIMATOR = "decoder.estimator"
 LAYOUTS = {

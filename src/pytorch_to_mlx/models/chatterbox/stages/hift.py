@@ -8,11 +8,11 @@ import mlx.core as mx
 import numpy as np
 
 from pytorch_to_mlx.components.hift import HiFT
-from pytorch_to_mlx.parity import Bar, tap
+from pytorch_to_mlx.parity import FLOAT32, Bar, tap
 
 BARS = {
     "wav": Bar("decibels", 75),
-    "*": Bar("relative", 1e-5, floors=2),
+    "*": FLOAT32,
 }
 LAYOUTS = {
     "f0_predictor.*": "NCL->NLC",

@@ -12,14 +12,14 @@ from pytorch_to_mlx.models.chatterbox.t3.config import START_SPEECH, START_TEXT,
 from pytorch_to_mlx.models.chatterbox.t3.generation import SamplingSettings, Utterance, generate
 from pytorch_to_mlx.models.chatterbox.t3.network import T3
 from pytorch_to_mlx.noise import ReplayedNoise
-from pytorch_to_mlx.parity import Bar, tap
+from pytorch_to_mlx.parity import FLOAT32, Bar, tap
 
 BARS = {
     "tokens": Bar("exact", candidates="scores"),
     "verdicts": Bar("exact"),
     "position": Bar("exact"),
     "complete": Bar("exact"),
-    "*": Bar("relative", 1e-5, floors=2),
+    "*": FLOAT32,
 }
 MODES = {
     "float16": {"speech_head": Bar("relative", 0.01)},

@@ -10,9 +10,9 @@ from pytorch_to_mlx.audio import Audio
 from pytorch_to_mlx.components.voice_encoder.frontend import ChatterboxFrontEnd
 from pytorch_to_mlx.components.voice_encoder.model import VoiceEncoderModel
 from pytorch_to_mlx.components.voice_encoder.network import VoiceEncoder
-from pytorch_to_mlx.parity import Bar
+from pytorch_to_mlx.parity import FLOAT32, Bar
 
-BARS: dict[str, Bar] = {"trim": Bar("exact"), "*": Bar("relative", 1e-5)}
+BARS: dict[str, Bar] = {"trim": Bar("exact"), "*": FLOAT32}
 LEADING = ("lstm",)
 ALIVE = {"active_units": 0.1}
 CONTROL_CASE = "short"

@@ -8,11 +8,11 @@ import numpy as np
 
 from pytorch_to_mlx.audio import Audio
 from pytorch_to_mlx.models.chatterbox.model import ChatterboxModel
-from pytorch_to_mlx.parity import Bar
+from pytorch_to_mlx.parity import FLOAT32, Bar
 
 BARS: dict[str, Bar] = {
     "*token*": Bar("exact"),
-    "*": Bar("relative", 1e-5),
+    "*": FLOAT32,
 }
 ALIVE = {"distinct_tokens": 10, "active_units": 0.1, "nearest_embedding": 0.05}
 
