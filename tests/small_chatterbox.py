@@ -1,4 +1,4 @@
-"""A Chatterbox to speak with in tests: T3 reduced, the flow of two steps, no networks that only prepare voices."""
+"""A Chatterbox to speak with in tests: T3 reduced, no networks that only prepare voices."""
 
 from __future__ import annotations
 
@@ -23,12 +23,17 @@ from pytorch_to_mlx.tasks import Voice
 KIND = "chatterbox"
 
 
-def small_chatterbox(folder: Path) -> ChatterboxModel:
-    """With the seeded weights of references, so that flow and vocoder are alive."""
+def small_chatterbox(folder: Path, *, meanflow: bool = True) -> ChatterboxModel:
+    """With the seeded weights of references, so that flow and vocoder are alive.
+
+    Args:
+        folder: where its tokenizer is written.
+        meanflow: two steps of the flow, else ten with guidance.
+    """
     mx.random.seed(0)
     backbone = replace(ENGLISH.backbone, num_layers=2, hidden_size=256, intermediate_size=256, head_dim=16)
-    config = ChatterboxConfig(replace(ENGLISH, backbone=backbone), "english", True, 6.0, KIND)
-    s3gen: Any = SimpleNamespace(flow=seeded_flow(meanflow=True), mel2wav=seeded_hift())
+    config = ChatterboxConfig(replace(ENGLISH, backbone=backbone), "english", meanflow, 6.0, KIND)
+    s3gen: Any = SimpleNamespace(flow=seeded_flow(meanflow), mel2wav=seeded_hift())
     network: Any = SimpleNamespace(t3=T3(config.t3).eval(), s3gen=s3gen, perth=Perth().eval())
     mx.eval(network.t3.parameters(), network.perth.parameters())
     write_english(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -236,6 +237,19 @@ def safetensors_file(path: Path, tensors: Tensors) -> Path:
     """One file; tensors lie in it in the order of the library's choice."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(save(tensors))
+    return path
+
+
+def sparse_safetensors(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Path:
+    """A file of float32 zeros that takes no space on the disk."""
+    header, end = {}, 0
+    for name, shape in shapes.items():
+        start, end = end, end + 4 * math.prod(shape)
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + end)
     return path
 
 

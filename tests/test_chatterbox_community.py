@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
-import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import replace
-from math import prod
 from pathlib import Path
 
 import numpy as np
 import pytest
 from held import Held
-from small_ports import perth_tensors, safetensors_file
+from small_ports import perth_tensors, safetensors_file, sparse_safetensors
 from upstream_shapes import Shapes
 
 from pytorch_to_mlx import convert, inspect
@@ -75,15 +72,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    header: dict[str, object] = {}
-    end = 0
-    for name, shape in shapes.items():
-        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": (end, end + 4 * prod(shape))}
-        end += 4 * prod(shape)
-    text = json.dumps(header).encode()
-    with (folder / "model.safetensors").open("wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        file.truncate(8 + len(text) + end)
+    sparse_safetensors(folder / "model.safetensors", shapes)
 
 
 def refusal(folder: Path, kind: type[PytorchToMlxError] = WeightMapError) -> str:

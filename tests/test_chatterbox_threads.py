@@ -5,64 +5,25 @@ from __future__ import annotations
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
-import mlx.core as mx
 import numpy as np
 import pytest
-from text_files import write_english
+from small_chatterbox import drawn_voice, small_chatterbox
 
-from pytorch_to_mlx.components.perth import Perth
-from pytorch_to_mlx.models.chatterbox.config import ChatterboxConfig
-from pytorch_to_mlx.models.chatterbox.model import ChatterboxModel
-from pytorch_to_mlx.models.chatterbox.network import S3Gen
-from pytorch_to_mlx.models.chatterbox.t3.config import ENGLISH
-from pytorch_to_mlx.models.chatterbox.t3.network import T3
-from pytorch_to_mlx.models.chatterbox.voice import EMBEDDING, PROMPT_MEL, PROMPT_TOKENS, SPEAKER, T3_PROMPT
-from pytorch_to_mlx.tasks import Voice
-
-KIND = "chatterbox"
 LINES = ("Hello there.", "How are you today?")
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> ChatterboxModel:
-    """T3 reduced, the flow of two steps, weights as they are drawn; without what only prepares voices."""
-    mx.random.seed(0)
-    backbone = replace(ENGLISH.backbone, num_layers=2, hidden_size=256, intermediate_size=256, head_dim=16)
-    config = ChatterboxConfig(replace(ENGLISH, backbone=backbone), "english", True, 6.0, KIND)
-    parts = {"t3": T3(config.t3), "s3gen": S3Gen(config.meanflow), "perth": Perth()}
-    for part in parts.values():
-        part.eval()
-        mx.eval(part.parameters())
-    network: Any = SimpleNamespace(**parts)
-    folder = tmp_path_factory.mktemp("model")
-    write_english(folder)
-    return ChatterboxModel(network, config, folder)
+@pytest.mark.parametrize(("meanflow", "lines"), [(True, LINES), (False, LINES[:1])], ids=["meanflow", "guided"])
+def test_two_threads_with_one_model_say_what_one_thread_says(
+    meanflow: bool, lines: tuple[str, ...], tmp_path: Path
+) -> None:
+    """With guidance, one's flow takes OpenBLAS's threads from the other's vocoder, which rounds otherwise then."""
+    model, voice = small_chatterbox(tmp_path, meanflow=meanflow), drawn_voice()
 
-
-@pytest.fixture(scope="module")
-def voice() -> Voice:
-    draw = np.random.default_rng(0)
-    return Voice(
-        KIND,
-        {
-            SPEAKER: draw.random((1, 256), np.float32),
-            T3_PROMPT: draw.integers(6561, size=(1, 20)).astype(np.int32),
-            PROMPT_TOKENS: draw.integers(6561, size=(1, 4)).astype(np.int32),
-            PROMPT_MEL: draw.normal(size=(1, 8, 80)).astype(np.float32),
-            EMBEDDING: draw.normal(size=(1, 192)).astype(np.float32),
-        },
-    )
-
-
-def test_two_threads_with_one_model_say_what_one_thread_says(model: ChatterboxModel, voice: Voice) -> None:
     def say(seed: int) -> list[np.ndarray]:
-        """Two lines one after another, as a thread that serves many requests does."""
-        return [model.synthesize(line, voice=voice, seed=seed, max_tokens=6).samples for line in LINES]
+        """Lines one after another, as a thread that serves many requests does."""
+        return [model.synthesize(line, voice=voice, seed=seed, max_tokens=6).samples for line in lines]
 
     with ThreadPoolExecutor(2) as threads:  # first, so that what is made when first used is made in them
         together = list(threads.map(say, (1, 2)))
@@ -71,7 +32,7 @@ def test_two_threads_with_one_model_say_what_one_thread_says(model: ChatterboxMo
     for ours, wanted in zip(together, alone, strict=True):
         for samples, same in zip(ours, wanted, strict=True):
             assert np.abs(same).max() > 1e-3, "there is sound"
-            np.testing.assert_array_equal(samples, same)
+            np.testing.assert_allclose(samples, same, rtol=0, atol=0 if meanflow else 2e-5 * np.abs(same).max())
 
 
 ENDING = """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from held import Held
-from small_ports import s3_tokenizer_tensors
+from small_ports import s3_tokenizer_tensors, sparse_safetensors
 
 import pytorch_to_mlx
 from pytorch_to_mlx import inspect
@@ -24,8 +23,6 @@ from pytorch_to_mlx.port import parameter_shapes
 
 STATE = 64  # of small models; no other size equals it or four times it
 FULL = {STATE: 1280, 4 * STATE: 4 * 1280}
-
-Shapes = dict[str, tuple[int, ...]]
 
 
 def small(variant: str) -> tuple[S3Tokenizer, Held]:
@@ -45,19 +42,6 @@ def published(variant: str) -> onnx.ModelProto:
 
 def full_size(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(FULL.get(size, size) for size in shape)
-
-
-def sparse_safetensors(path: Path, shapes: Shapes) -> Path:
-    """A file of these tensors that takes no space."""
-    header, end = {}, 0
-    for name, shape in shapes.items():
-        start, end = end, end + 4 * int(np.prod(shape))
-        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [start, end]}
-    text = json.dumps(header).encode()
-    with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        file.truncate(8 + len(text) + end)
-    return path
 
 
 def sparse_onnx(path: Path, variant: str) -> Path:

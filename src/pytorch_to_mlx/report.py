@@ -58,7 +58,7 @@ class CaseResult:
 
 @dataclass(frozen=True)
 class Controls:
-    """The check of the check: every parameter was perturbed in turn, and each must move a tap past its bar.
+    """The check of the check: parameters were perturbed in turn, and each must move a tap past its bar.
 
     Attributes:
         perturbed: how many were.

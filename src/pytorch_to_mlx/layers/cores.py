@@ -41,7 +41,7 @@ def on_every_core(work: Callable[[], mx.array]) -> mx.array:
 
 
 def apart(layer: Callable[..., mx.array], x: mx.array, *rest: Any) -> mx.array:
-    """`layer(x, *rest)`: inside `on_every_core`, for each item of the batch `x` by itself."""
+    """`layer(x, *rest)`: inside `on_every_core`, for each item of the batch `x` by itself, with all of `rest`."""
     if len(x) == 1 or not _inside():
         return layer(x, *rest)
     parts = []

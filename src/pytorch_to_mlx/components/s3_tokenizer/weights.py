@@ -71,7 +71,7 @@ def _onnx(root: str, norm: tuple[str, str]) -> WeightMap:
 
 V1_ONNX = _onnx("encoders.", ("Mul:{i:d}", "Add_1:{i:d}")) + WeightMap(
     Rename("encoders.positional_embedding", "encoder.positional_embedding"),
-    # Transposed for the product, in which, as in the squares that follow it, it is used so.
+    # The product and the squares after it use one initialiser: the codebook, transposed. It is named by the first.
     Rename("/quantizer/rq/model/layers.0/_codebook/MatMul:1", "quantizer.codebook.embed", "IO->OI"),
 )
 
