@@ -201,7 +201,10 @@ def test_parameters_of_a_stage_that_is_not_recorded_are_counted_apart() -> None:
     model = Model()
     truth = recorded(model)
     alone = Stage(run, STAGE.bars, network="second")
-    controls = check_controls(model, truth, Reference("none.py", "none", {"": STAGE, "alone": alone}), "float32")
+    stages = {"": STAGE, "alone": alone}
+    with pytest.raises(ParityError, match="records no case of second"):
+        check_controls(model, truth, Reference("none.py", "none", stages), "float32")
+    controls = check_controls(model, truth, Reference("none.py", "none", stages, {"only": ("alone",)}), "float32")
     assert (controls.perturbed, controls.elsewhere, controls.unmoved) == (2, 2, ())
     assert "2 parameters are of networks" in report(controls=controls).summary()
 

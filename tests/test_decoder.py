@@ -21,6 +21,7 @@ from pytorch_to_mlx.components.decoder import GPT2, LLAMA, Decoder, DecoderConfi
 from pytorch_to_mlx.components.decoder.rotary import inverse_frequencies
 from pytorch_to_mlx.decoding import KVCache
 from pytorch_to_mlx.errors import ConfigError, UsageError, WeightMapError
+from pytorch_to_mlx.layers import linear
 from pytorch_to_mlx.layers.linear import MANY_ROWS, Linear
 from pytorch_to_mlx.port import parameter_shapes
 from pytorch_to_mlx.quantization import Choice, QuantizationPolicy
@@ -310,7 +311,12 @@ def test_linear_layers_can_be_quantized_and_nothing_else_is() -> None:
 
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("shape", [(1, 1), (2, 1), (3, 7), (1, MANY_ROWS - 1), (2, MANY_ROWS)], ids=str)
-def test_linear_is_the_same_for_any_number_of_rows(shape: tuple[int, int], bias: bool) -> None:
+@pytest.mark.parametrize("tile", [linear.TILE, 700])
+def test_linear_is_the_same_for_any_number_of_rows(
+    shape: tuple[int, int], bias: bool, tile: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one tile, and in tiles of 14 or 7 rows of the weight with some left over."""
+    monkeypatch.setattr(linear, "TILE", tile)
     layer = Linear(48, 80, bias=bias)
     x = embeddings(*shape, 48)
     close(layer(x), nn.Linear.__call__(layer, x), 1e-6)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -298,6 +301,14 @@ def test_products_get_their_threads_back() -> None:
     with pytest.raises(KeyError):
         cores.on_every_core(fail)
     assert openblas.openblas_get_num_threads() == before
+
+
+@SHARED_OUT
+def test_a_limit_of_one_thread_is_kept() -> None:
+    script = "from pytorch_to_mlx.layers import cores; print(len(cores._streams()))"
+    limited = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", script], env=limited, capture_output=True, text=True, check=True)
+    assert done.stdout == "0\n"
 
 
 @SHARED_OUT

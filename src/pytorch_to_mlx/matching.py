@@ -205,8 +205,10 @@ def _only(
             f"{source} holds {_listed(others)}, not {_listed(candidates)}; choose another --variant, --model or source"
         )
     ports = {port.name: port for port, _ in candidates}
-    known = ", ".join(f"{name} ({', '.join((*port.variants, *port.imports))})" for name, port in ports.items())
-    raise UnrecognisedSourceError(f"{source} is none of the models known by name: {known}")
+    known = ", ".join(f"{name} ({', '.join(port.variants)})" for name, port in ports.items())
+    imports = [variant for port in ports.values() for variant in port.imports.values()]
+    asked = "".join(f"; only if asked for: --variant {each.name} ({each.summary})" for each in imports)
+    raise UnrecognisedSourceError(f"{source} is none of the models known by name: {known}{asked}")
 
 
 def _listed(candidates: Sequence[tuple[Port, Variant]]) -> str:
@@ -232,9 +234,13 @@ def _checked(found: Match) -> Match:
                 raise UnrecognisedSourceError(f"{path.name} {reason}")
             forms = _forms(part, checkpoint)
             if not forms:
-                wanted = ", ".join(f"{name} {shape}" for name, shape in part.signature.items())
+                wanted = " or ".join(
+                    ", ".join(f"{name} {shape}" for name, shape in form.signature.items())
+                    for form in (part, *part.instead)
+                )
                 raise UnrecognisedSourceError(
-                    f"{path.name} is not {found.port.name} {found.variant.name}: it lacks {wanted}"
+                    f"{path.name} is not {found.port.name} {found.variant.name}: it lacks {wanted}; choose another "
+                    "--variant or source"
                 )
             taken[part.prefix] = forms[0]
     parts = tuple(taken.get(part.prefix, part) for part in found.variant.parts)

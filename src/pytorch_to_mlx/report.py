@@ -161,7 +161,7 @@ class ParityReport:
             "| tap | worst case | error | allowed | upstream's own float32 error | correlation |",
             "| --- | --- | --- | --- | --- | --- |",
         ]
-        for case, tap in _nearest_of_stages(worst_taps(self)):
+        for case, tap in nearest_of_stages(worst_taps(self)):
             floor = "" if tap.floor is None else f"{tap.floor:.1e}"
             lines.append(
                 f"| {tap.name} | {case} | {error_text(tap)} | {limit_text(tap)} | {floor} | {tap.correlation:.7f} |"
@@ -170,7 +170,7 @@ class ParityReport:
 
 
 def worst_taps(report: ParityReport) -> list[tuple[str, TapResult]]:
-    """Each tap once, in order of execution, with the case in which its error is largest.
+    """Each tap once, in order of execution, with the case in which it is nearest to its limit, or farthest beyond.
 
     A tap of a stage is named after it: `flow/encoder.embed` is the tap `encoder.embed` of cases `flow/...`.
     """
@@ -185,28 +185,31 @@ def worst_taps(report: ParityReport) -> list[tuple[str, TapResult]]:
             if tap.name not in order:  # cases differ in their taps: it goes where this case has it
                 order.insert(place, tap.name)
             place = order.index(tap.name) + 1
-            if tap.name not in worst or tap.error > worst[tap.name][1].error:
+            if tap.name not in worst or _nearness(tap) > _nearness(worst[tap.name][1]):
                 worst[tap.name] = (case.name, tap)
     return [worst[name] for order in orders.values() for name in order]
 
 
-def _nearest_of_stages(taps: list[tuple[str, TapResult]]) -> list[tuple[str, TapResult]]:
-    """Of each stage the relative tap that comes nearest to its limit, and what else it is judged by."""
+def nearest_of_stages(taps: list[tuple[str, TapResult]]) -> list[tuple[str, TapResult]]:
+    """Of each stage the relative tap that is nearest to its limit, what else it is judged by, and all that differs."""
     if not any("/" in case for case, _ in taps):
         return taps
-    kept: list[tuple[str, TapResult]] = []
-    nearest: dict[str, int] = {}
+    nearest: dict[str, TapResult] = {}
     for case, tap in taps:
-        if tap.kind == "relative":
-            stage = case.rpartition("/")[0]
-            if stage not in nearest:
-                nearest[stage] = len(kept)
-                kept.append((case, tap))
-            elif tap.error / tap.limit > kept[nearest[stage]][1].error / kept[nearest[stage]][1].limit:
-                kept[nearest[stage]] = (case, tap)
-        elif tap.kind != "info":
-            kept.append((case, tap))
-    return kept
+        stage = case.rpartition("/")[0]
+        if tap.kind == "relative" and (stage not in nearest or _nearness(tap) > _nearness(nearest[stage])):
+            nearest[stage] = tap
+    return [
+        (case, tap)
+        for case, tap in taps
+        if not tap.passed or tap.kind not in ("relative", "info") or nearest.get(case.rpartition("/")[0]) is tap
+    ]
+
+
+def _nearness(tap: TapResult) -> tuple[bool, float]:
+    """Larger for results that are worse: those that differ, then by how much of what is allowed is used."""
+    relative = tap.kind == "relative" and tap.limit > 0
+    return not tap.passed, tap.error / tap.limit if relative else tap.error
 
 
 def error_text(tap: TapResult) -> str:

@@ -7,17 +7,17 @@ The reference's own cases are a batch of several lengths and 33 s in two windows
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import mlx.core as mx
 import pytest
-from mlx.utils import tree_flatten
+from live import assert_diverges_first, exported
 
-from pytorch_to_mlx import convert, environments, load, registry, validate
+from pytorch_to_mlx import convert, load, registry, validate
 from pytorch_to_mlx.folder import read_config
 from pytorch_to_mlx.report import ParityReport
-from pytorch_to_mlx.validation import compare, recorded_upstream
+from pytorch_to_mlx.validation import recorded_upstream
 
 pytestmark = pytest.mark.parity
 
@@ -60,18 +60,11 @@ class Proven:
     report: ParityReport
 
 
-def exported(variant: str, path: Path) -> Path:
-    environment = environments.of_script(REFERENCE.script)
-    environments.install(environment, print)
-    environments.run(environment, REFERENCE.script, ["export", "--variant", variant, "--out", str(path)])
-    return path
-
-
 @pytest.fixture(scope="module", params=TARGETS, ids=lambda target: target.variant)
 def proven(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proven]:
     target: Target = request.param
     room = tmp_path_factory.mktemp(target.variant)
-    source, folder = exported(target.variant, room / target.file), room / "model"
+    source, folder = exported(REFERENCE, target.variant, room / target.file), room / "model"
     convert(source, folder, variant=target.variant)
     report = validate(folder, source=str(source), audio=SPEECH, seconds=target.seconds, note=print)
     yield Proven(target, source, folder, report)
@@ -98,21 +91,21 @@ def test_a_changed_weight_is_named_as_first_divergence(proven: Proven) -> None:
     recorded = recorded_upstream(
         read_config(proven.folder), source=str(proven.source), audio=SPEECH, seconds=proven.target.seconds
     )
-    control = replace(recorded, cases=tuple(case for case in recorded.cases if case.name == "control"))
-    model = load(proven.folder)
-    name, first = "encoder.blocks.3.mlp.layers.1.weight", "encoder.blocks.3"
-    weight = dict(tree_flatten(model.network.parameters()))[name]
-    changed = weight * (1 + 0.01 * mx.random.normal(weight.shape, key=mx.random.key(0)))
-    for value, expected in ((weight, None), (changed, first), (weight, None)):
-        model.network.load_weights([(name, value)], strict=False)
-        assert [case.first_divergence for case in compare(model, control, REFERENCE, "float32")] == [expected]
+    assert_diverges_first(
+        load(proven.folder),
+        recorded,
+        REFERENCE,
+        parameter="encoder.blocks.3.mlp.layers.1.weight",
+        case="control",
+        tap="encoder.blocks.3",
+    )
 
 
 def test_a_state_dict_gives_the_same_folder(proven: Proven, tmp_path: Path) -> None:
     """What the s3tokenizer package makes of the published model."""
     if proven.target.variant != "v2-25hz":
         pytest.skip("once is enough")
-    convert(exported(proven.target.variant, tmp_path / "speech_tokenizer_v2_25hz.pt"), tmp_path / "model")
+    convert(exported(REFERENCE, proven.target.variant, tmp_path / "speech_tokenizer_v2_25hz.pt"), tmp_path / "model")
     first, second = (mx.load(str(folder / "model.safetensors")) for folder in (proven.folder, tmp_path / "model"))
     assert isinstance(first, dict) and isinstance(second, dict) and first.keys() == second.keys()
     assert all(mx.array_equal(first[name], second[name]) for name in first)

@@ -35,7 +35,7 @@ def command(
       pytorch-to-mlx validate crepe-mlx --audio speech.wav --seconds 5 --html parity.html
     """
     from pytorch_to_mlx.cli.output import check_output, count_progress, note, table
-    from pytorch_to_mlx.report import error_text, limit_text, worst_taps
+    from pytorch_to_mlx.report import error_text, limit_text, nearest_of_stages, worst_taps
     from pytorch_to_mlx.validation import validate
 
     check_output("--html", html)
@@ -60,7 +60,7 @@ def command(
             f"{tap.correlation:.7f}",
             "" if tap.kind == "info" else "ok" if tap.passed else "DIFFERS",
         )
-        for case, tap in worst_taps(report)
+        for case, tap in nearest_of_stages(worst_taps(report))
     ]
     print(table(rows, ("TAP", "WORST CASE", "ERROR", "ALLOWED", "UPSTREAM'S OWN", "CORRELATION", "")))
     print(report.summary())

@@ -51,15 +51,35 @@ def apart(layer: Callable[..., mx.array], x: mx.array, *rest: Any) -> mx.array:
     return mx.concatenate(parts)
 
 
+def on_each_core(work: Callable[[mx.array], mx.array], items: mx.array) -> mx.array | None:
+    """`work` of the first and of the next items, each core its share, one after another; None where cores are not ours.
+
+    For work whose products OpenBLAS leaves to one thread.
+    """
+    streams = [] if _inside() else _streams()
+    if not streams:
+        return None
+    bounds = [len(items) * n // len(streams) for n in range(len(streams) + 1)]
+    parts = []
+    for stream, start, end in zip(streams, bounds, bounds[1:], strict=False):
+        with mx.stream(stream):
+            parts.append(work(items[start:end]))
+    return mx.concatenate(parts)
+
+
 def _inside() -> bool:
     return getattr(_here, "inside", False)
 
 
 @cache
 def _streams() -> list[Any]:
-    """One for each core; none where they would not help."""
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
-    if not 1 < cores <= MOST_CORES or _openblas() is None:
+    """One for each core that OpenBLAS may use; none where they would not help."""
+    if sys.platform != "linux" or _openblas() is None:
+        return []
+    with _lock:
+        allowed = _threads if _working else _openblas().openblas_get_num_threads()
+    cores = min(len(os.sched_getaffinity(0)), allowed)
+    if not 1 < cores <= MOST_CORES:
         return []
     return [mx.new_thread_local_stream(mx.cpu) for _ in range(cores)]
 
@@ -78,10 +98,10 @@ def _one_thread_for_products() -> Iterator[None]:
     with _lock:
         if not _working:
             _threads = _openblas().openblas_get_num_threads()
-            _openblas().openblas_set_num_threads(1)
         _working += 1
-    _here.inside = True
     try:
+        _here.inside = True
+        _openblas().openblas_set_num_threads(1)
         yield
     finally:
         _here.inside = False

@@ -100,7 +100,7 @@ def _shapes(module: torch.nn.Module) -> Shapes:
 
 
 def _draw(network: str, shapes: Shapes, seed: int) -> dict[str, torch.Tensor]:
-    draw = getattr(_seed, f"{network}_weights", _seed.weights)
+    draw = getattr(_seed, f"{network}_weights")
     return {name: torch.from_numpy(array) for name, array in draw(shapes, seed).items()}
 
 

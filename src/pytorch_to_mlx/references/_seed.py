@@ -203,15 +203,18 @@ def t3_weights(shapes: Mapping[str, Shape], seed: int = 0) -> dict[str, np.ndarr
     """Weights of T3, Llama or GPT-2, with which greedy decoding goes on without loops and attention picks what it sees.
 
     Positions are as strong as tokens, so that each step differs from the last; queries are sharp; what layers add is
-    weak beside the embeddings, so that 4 bits do not drown it. The speaker's vector has length 1: hence its gain.
+    weak beside the embeddings, the weaker the more there are, as in GPT-2's initialisation, so that 4 bits do not drown
+    it. The speaker's vector has length 1: hence its gain.
     """
+    depth = sum(name.endswith(("self_attn.o_proj.weight", "attn.c_proj.weight")) for name in shapes)
+    branch = min(0.5, 1.4 / max(depth, 1) ** 0.5)
     gains = {"cond_enc.spkr_enc.weight": 16.0, "cond_enc.perceiver.pre_attention_query": 100.0, "tfmr.wpe.weight": 16.0}
     gains = {name: gain for name, gain in gains.items() if name in shapes}
     for name in shapes:
         if name.endswith("q_proj.weight"):
             gains[name] = 2.0
         elif name.endswith(("o_proj.weight", "down_proj.weight", "c_proj.weight")):
-            gains[name] = 0.5
+            gains[name] = branch
         elif name == "speech_head.weight":
             gains[name] = 2.0
     return weights(shapes, seed, gains)

@@ -52,7 +52,11 @@ def load(variant: str, checkpoint: Path) -> torch.nn.Module:
     if checkpoint.suffix == ".onnx":
         network.init_from_onnx(str(checkpoint))
         return network
-    tensors = load_file(checkpoint) if checkpoint.suffix == ".safetensors" else torch.load(checkpoint, mmap=True)
+    tensors = (
+        load_file(checkpoint)
+        if checkpoint.suffix == ".safetensors"
+        else torch.load(checkpoint, mmap=True, weights_only=True)
+    )
     held = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items() if name.startswith(PREFIX)}
     network.load_state_dict({n: tensor for n, tensor in (held or tensors).items() if n not in CONSTANTS})
     return network

@@ -72,19 +72,27 @@ def check_controls(
 ) -> Controls:
     """Perturb each parameter in turn; one that moves no tap of its stage past its bar is named.
 
-    Parameters of a stage that the recording leaves out, because another variant's has it, are counted only; those that
-    `only` rejects are not even that.
+    Parameters of a stage that another variant's recordings have are counted only; those that `only` rejects are not
+    even that.
+
+    Raises:
+        ParityError: the recording lacks a stage that it should have.
     """
+    elsewhere = [reference.stages[name] for name in reference.elsewhere.get(recorded.variant, ())]
     cases = _judged(recorded, reference, mode)
     unmoved: list[str] = []
-    perturbed = elsewhere = 0
+    perturbed = left_out = 0
     names = list(filter(only, [name for name, _ in tree_flatten(model.network.parameters())]))
     for done, name in enumerate(names, start=1):
         progress("controls", done, len(names))
         stage = _controlling(reference, name)
         own = [case for case in cases if stage and reference.stage(case.name) is stage]
         if stage and not own:
-            elsewhere += 1
+            if stage not in elsewhere:
+                raise ParityError(
+                    f"the reference {recorded.reference} records no case of {stage.network or 'the model'}"
+                )
+            left_out += 1
             continue
         # The cheapest case first: it notices nearly everything.
         own.sort(key=lambda case: case.name.rpartition("/")[2] != (stage.control_case if stage else ""))
@@ -92,7 +100,7 @@ def check_controls(
         with _perturbed(model.network, name):
             if all(case.first_divergence is None for case in _compared(model, recorded, own, reference, mode)):
                 unmoved.append(name)
-    return Controls(perturbed, tuple(unmoved), elsewhere)
+    return Controls(perturbed, tuple(unmoved), left_out)
 
 
 def _controlling(reference: Reference, parameter: str) -> Stage | None:

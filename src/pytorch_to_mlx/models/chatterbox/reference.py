@@ -40,4 +40,8 @@ REFERENCE = Reference(
         "tts": _stage(speech),
         "vc": _stage(speech),
     },
+    elsewhere={
+        "turbo": ("ve", "s3_tokenizer", "campplus", "hift", "perth"),
+        "multilingual": ("ve", "s3_tokenizer", "campplus", "flow", "hift", "perth"),
+    },
 )

@@ -6,8 +6,8 @@ frames) is cross-faded with that chunk's own version of them. Noise is drawn by 
 the noise that it has offline. The vocoder sees 32 mel frames before and 20 after what it gives out, more than it can
 hear, and its source runs on in phase: on the same mel it gives the offline samples.
 
-Upstream's flow attends to the whole sequence, so that streamed mel differs from offline mel; `tests/test_chatterbox_model.py`
-bounds by how much.
+Upstream's flow attends to the whole sequence, so that streamed mel differs from offline mel;
+`tests/test_chatterbox_model.py` bounds by how much.
 """
 
 from __future__ import annotations
