@@ -205,8 +205,8 @@ def test_parameters_of_a_stage_that_is_not_recorded_are_counted_apart() -> None:
     with pytest.raises(ParityError, match="records no case of second"):
         check_controls(model, truth, Reference("none.py", "none", stages), "float32")
     controls = check_controls(model, truth, Reference("none.py", "none", stages, {"only": ("alone",)}), "float32")
-    assert (controls.perturbed, controls.elsewhere, controls.unmoved) == (2, 2, ())
-    assert "2 parameters are of networks" in report(controls=controls).summary()
+    assert (controls.perturbed, controls.left_alone, controls.unmoved) == (2, 2, ())
+    assert "2 parameters were not perturbed" in report(controls=controls).summary()
 
 
 def test_a_dead_case_is_refused_and_so_is_a_measure_that_nobody_took() -> None:

@@ -63,12 +63,12 @@ class Controls:
     Attributes:
         perturbed: how many were.
         unmoved: names of those that no tap noticed.
-        elsewhere: how many were left alone, as the recording has no case of their network alone.
+        left_alone: how many were not perturbed: of networks that another variant proves, or not asked for.
     """
 
     perturbed: int
     unmoved: tuple[str, ...] = ()
-    elsewhere: int = 0
+    left_alone: int = 0
 
 
 @dataclass(frozen=True)
@@ -144,8 +144,8 @@ class ParityReport:
             + (f"; {unjudged} more have no bar" if unjudged else "")
             + (f"; {self.controls.perturbed} controls moved a tap" if self.controls else "")
             + (
-                f"; {self.controls.elsewhere} parameters are of networks that it compares as parts of the whole only"
-                if self.controls and self.controls.elsewhere
+                f"; {self.controls.left_alone} parameters were not perturbed"
+                if self.controls and self.controls.left_alone
                 else ""
             )
         )

@@ -100,10 +100,8 @@ def _controls_text(report: ParityReport) -> str:
         return "not run"
     unmoved = report.controls.unmoved
     found = f"NO TAP NOTICED {', '.join(unmoved)}" if unmoved else "each moved a tap past its limit"
-    elsewhere = (
-        f"; {report.controls.elsewhere} compared as parts of the whole only" if report.controls.elsewhere else ""
-    )
-    return f"{report.controls.perturbed} parameters perturbed in turn: {found}{elsewhere}"
+    rest = f"; {report.controls.left_alone} left alone" if report.controls.left_alone else ""
+    return f"{report.controls.perturbed} parameters perturbed in turn: {found}{rest}"
 
 
 def _case(case: CaseResult) -> str:

@@ -33,7 +33,7 @@ def validate(
     source: str | None = None,
     audio: Sequence[str | Path] = (),
     seconds: float | None = None,
-    controls: bool = True,
+    controls: bool | Callable[[str], bool] = True,
     offline: bool = False,
     note: Note = lambda line: None,
     progress: Progress = silent,
@@ -45,7 +45,7 @@ def validate(
         source: where the PyTorch checkpoint is now, if it came from a local file or folder.
         audio: recordings to compare on, besides the reference's own.
         seconds: how much of each recording to use.
-        controls: perturb every parameter in turn; each must move a tap.
+        controls: perturb every parameter in turn, or those that it is true of; each must move a tap.
         offline: take Hub repositories from the cache only.
         note: called with a line at each step.
         progress: called for each case that is compared and each parameter that is perturbed.
@@ -72,7 +72,8 @@ def validate(
     checked = None
     if controls and all(case.first_divergence is None for case in cases):
         note("perturbing each parameter in turn")
-        checked = check_controls(model, recorded, port.reference, mode, progress=progress)
+        only = controls if callable(controls) else lambda name: True
+        checked = check_controls(model, recorded, port.reference, mode, only=only, progress=progress)
     report = ParityReport(
         model_type=port.name,
         variant=config.variant,

@@ -72,8 +72,7 @@ def check_controls(
 ) -> Controls:
     """Perturb each parameter in turn; one that moves no tap of its stage past its bar is named.
 
-    Parameters of a stage that another variant's recordings have are counted only; those that `only` rejects are not
-    even that.
+    Those that `only` rejects, or of a stage that another variant's recordings have, are left alone and counted.
 
     Raises:
         ParityError: the recording lacks a stage that it should have.
@@ -82,9 +81,12 @@ def check_controls(
     cases = _judged(recorded, reference, mode)
     unmoved: list[str] = []
     perturbed = left_out = 0
-    names = list(filter(only, [name for name, _ in tree_flatten(model.network.parameters())]))
+    names = [name for name, _ in tree_flatten(model.network.parameters())]
     for done, name in enumerate(names, start=1):
         progress("controls", done, len(names))
+        if not only(name):
+            left_out += 1
+            continue
         stage = _controlling(reference, name)
         own = [case for case in cases if stage and reference.stage(case.name) is stage]
         if stage and not own:
