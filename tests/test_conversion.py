@@ -322,7 +322,8 @@ def test_an_unknown_checkpoint_lists_what_is_known(tmp_path: Path, name: str) ->
     unknown: Tensors = {"encoder.weight": np.ones((2, 3), np.float32)}
     safetensors_file(tmp_path / "unknown" / "stranger.safetensors", unknown)
     path = str(tmp_path / "unknown" / name)
-    known = r"voice_encoder \(resemblyzer, chatterbox\), crepe \(tiny, full\), .*, toy \(small, deep\); only if asked for: --variant english-community .*"
+    known = r"voice_encoder \(resemblyzer, chatterbox\), crepe \(tiny, full\), .*, toy \(small, deep\)"
+    known += r"; only if asked for: --variant english-community .*"
     with pytest.raises(SourceError, match=f"is none of the models known by name: {known}; pytorch-to-mlx inspect"):
         convert(path, tmp_path / "made")
     found = inspect(path)
