@@ -154,7 +154,7 @@ def test_halves_and_quantized_backbones_keep_the_logits(
 ) -> None:
     """Teacher-forced, as largest error over largest magnitude; the bars are those of `validate`."""
     if proven.target.variant != "english":
-        pytest.skip("the same networks as English's, or smaller; docs/chatterbox.md states them all")
+        pytest.skip("the same networks as English's, or smaller")
     recorded = proven.recorded()
     forced = replace(recorded, cases=tuple(case for case in recorded.cases if case.name == "t3/forward"))
     choices: dict[str, dict[str, Any]] = {
