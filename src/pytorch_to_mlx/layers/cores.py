@@ -51,19 +51,20 @@ def apart(layer: Callable[..., mx.array], x: mx.array, *rest: Any) -> mx.array:
     return mx.concatenate(parts)
 
 
-def on_each_core(work: Callable[[mx.array], mx.array], items: mx.array) -> mx.array | None:
-    """`work` of the first and of the next items, each core its share, one after another; None where cores are not ours.
+def on_each_core(work: Callable[..., mx.array], *items: mx.array) -> mx.array | None:
+    """`work` of the first and of the next of all `items`, each core its share, joined; None where cores are not ours,
+    and for fewer items than cores.
 
     For work whose products OpenBLAS leaves to one thread.
     """
     streams = [] if _inside() else _streams()
-    if not streams:
+    if not streams or len(items[0]) < len(streams):
         return None
-    bounds = [len(items) * n // len(streams) for n in range(len(streams) + 1)]
+    bounds = [len(items[0]) * n // len(streams) for n in range(len(streams) + 1)]
     parts = []
     for stream, start, end in zip(streams, bounds, bounds[1:], strict=False):
         with mx.stream(stream):
-            parts.append(work(items[start:end]))
+            parts.append(work(*(each[start:end] for each in items)))
     return mx.concatenate(parts)
 
 

@@ -76,7 +76,9 @@ class SelfAttention(nn.Module):
         self.to_out = nn.Linear(HEADS * HEAD_SIZE, CHANNELS)
 
     def __call__(self, x: mx.array) -> mx.array:
-        q, k, v = self.to_qkv(x).reshape(*x.shape[:2], 3, HEADS, HEAD_SIZE).transpose(2, 0, 3, 1, 4)
+        batch, frames, _ = x.shape
+        features = self.to_qkv.weight @ x.swapaxes(1, 2)  # (batch, features, frames), as `attention` takes them
+        q, k, v = features.reshape(batch, 3, HEADS, HEAD_SIZE, frames).swapaxes(-1, -2).swapaxes(0, 1)
         return self.to_out(attention(q, k, v, scale=HEAD_SIZE**-0.5).swapaxes(1, 2).flatten(2))
 
 
