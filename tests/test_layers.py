@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from pytorch_to_mlx.layers import attention as attention_module
-from pytorch_to_mlx.layers import convolution, cores, elementwise
+from pytorch_to_mlx.layers import convolution, cores, elementwise, native
 from pytorch_to_mlx.layers.attention import attention
 from pytorch_to_mlx.layers.convolution import Conv1d, Conv2d, ConvTranspose1d
 from pytorch_to_mlx.layers.device import can_compile, linux_cpu
@@ -94,18 +94,6 @@ def test_exp_at_the_ends_of_its_range() -> None:
     held = (want < most) & (want > 1.7e-38)
     assert (np.abs(got - want)[held] / want[held]).max() < 1.2e-7
     assert (got[want < 5e-39] == 0).all()
-
-
-@pytest.mark.skipif(not LOWERED, reason="needs the Linux CPU backend and g++")
-def test_powers_of_two_below_one() -> None:
-    x = np.concatenate([np.linspace(-150, 0, 100_000), RNG.uniform(-1, 0, 100_000)]).astype(np.float32)
-    want = np.exp2(x.astype(np.float64))
-    got = np.array(elementwise.exp2_below_zero(mx.array(x)))
-    held = want > 1.2e-38
-    assert (np.abs(got - want)[held] / want[held]).max() < 2e-7
-    assert (got[want < 5e-39] == 0).all()
-    special = [0.0, -0.0, -1e30, -math.inf]
-    np.testing.assert_array_equal(np.array(elementwise.exp2_below_zero(mx.array(special))), [1, 1, 0, 0])
 
 
 @pytest.mark.parametrize(("farthest", "error"), [(10, 1.6e-7), (2 * math.pi * 1e4, 1.6e-7), (8e5, 3e-7)])
@@ -238,58 +226,6 @@ def test_an_input_shorter_than_the_kernel_is_refused() -> None:
         Conv1d(2, 2, 3, padding=1, dilation=3)(mx.zeros((1, 4, 2)))
 
 
-# --- attention ----------------------------------------------------------------------------------------------------
-
-
-def exact_attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, scale: float, mask: np.ndarray) -> np.ndarray:
-    shared = q.shape[1] // k.shape[1]
-    k, v = (np.repeat(each.astype(np.float64), shared, axis=1) for each in (k, v))
-    scores = scale * q.astype(np.float64) @ k.swapaxes(-1, -2) + mask
-    weights = np.exp(scores - scores.max(-1, keepdims=True))
-    return weights / weights.sum(-1, keepdims=True) @ v
-
-
-@pytest.mark.parametrize("queries", [1, 37])
-@pytest.mark.parametrize("kv_heads", [8, 2])
-@pytest.mark.parametrize("block", [2**19, 3000])
-def test_attention_agrees_with_float64(
-    queries: int, kv_heads: int, block: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(attention_module, "SCORES", block)  # 3000: blocks of three queries
-    q = RNG.normal(size=(2, 8, queries, 16)).astype(np.float32)
-    k, v = (RNG.normal(size=(2, kv_heads, 60, 16)).astype(np.float32) for _ in range(2))
-    seen = RNG.random((2, 1, queries, 60)) > 0.3
-    additive = RNG.normal(size=(queries, 60)).astype(np.float32)
-    masks = [(None, 0.0), (seen, np.where(seen, 0, -np.inf)), (additive, additive)]
-    masks.append((seen[:, :, :1], np.where(seen[:, :, :1], 0, -np.inf)))
-    for mask, added in masks:
-        given = None if mask is None else mx.array(mask)
-        got = attention(mx.array(q), mx.array(k), mx.array(v), scale=0.25, mask=given)
-        np.testing.assert_allclose(np.array(got), exact_attention(q, k, v, 0.25, np.asarray(added)), atol=2e-6)
-
-
-@pytest.mark.parametrize("heads", [8, 1])
-def test_a_query_with_a_long_past_agrees_with_float64(heads: int) -> None:
-    q = RNG.normal(size=(2, 8, 1, 64)).astype(np.float32)
-    k, v = (RNG.normal(size=(2, heads, 6000, 64)).astype(np.float32) for _ in range(2))
-    got = attention(mx.array(q), mx.array(k), mx.array(v), scale=0.125)
-    np.testing.assert_allclose(np.array(got), exact_attention(q, k, v, 0.125, np.zeros(1)), atol=2e-6)
-
-
-def test_attention_takes_views_of_any_layout() -> None:
-    heads = mx.array(RNG.normal(size=(3, 1, 4, 16, 50)).astype(np.float32))
-    views = heads.swapaxes(-1, -2)
-    want = attention(*(mx.contiguous(each) for each in views), scale=0.25)
-    np.testing.assert_allclose(np.array(attention(*views, scale=0.25)), np.array(want), atol=1e-6)
-
-
-def test_attention_keeps_nan_in_its_query() -> None:
-    q, k, v = (RNG.normal(size=(1, 2, 40, 16)).astype(np.float32) for _ in range(3))
-    q[0, 1, 7] = math.nan
-    got = np.array(attention(mx.array(q), mx.array(k), mx.array(v), scale=0.25))
-    assert np.isnan(got[0, 1, 7]).all() and np.isnan(got).sum() == 16
-
-
 # --- cores --------------------------------------------------------------------------------------------------------
 
 SHARED_OUT = pytest.mark.skipif(not (LOWERED and cores._streams()), reason="needs 2 to 4 cores and OpenBLAS on Linux")
@@ -298,17 +234,17 @@ SHARED_OUT = pytest.mark.skipif(not (LOWERED and cores._streams()), reason="need
 def test_items_computed_apart_are_a_batch_s() -> None:
     layer = Conv1d(64, 64, 3, padding=1)
     x = mx.random.normal((3, 200, 64))
+    mx.eval(layer.parameters(), x)
     sizes = []
 
-    def work(y: mx.array, more: mx.array) -> mx.array:
+    def work(y: mx.array) -> mx.array:
         sizes.append(len(y))
-        return elementwise.gelu(layer(y)) + more
+        return elementwise.gelu(layer(y))
 
-    want = np.array(cores.apart(work, x, mx.array(1.0)))
-    assert sizes == [3]
-    got = cores.on_every_core(lambda: cores.apart(work, cores.on_every_core(lambda: x * 1), mx.array(1.0)))
-    assert len(sizes) == (4 if cores._streams() and linux_cpu() else 2)
-    np.testing.assert_allclose(np.array(got), want, atol=1e-6)
+    want = np.array(work(x))
+    got = np.array(cores.apart(work, x))
+    assert sizes == [3, *([1, 1, 1] if linux_cpu() and cores._streams() else [3])]
+    np.testing.assert_allclose(got, want, atol=1e-6)
 
 
 @SHARED_OUT
@@ -316,21 +252,21 @@ def test_products_get_their_threads_back() -> None:
     openblas = cores._openblas()
     before = openblas.openblas_get_num_threads()
 
-    def fail() -> mx.array:
-        assert openblas.openblas_get_num_threads() == 1
+    def fail(y: mx.array) -> mx.array:
+        assert cores.on_one_core() and openblas.openblas_get_num_threads() == 1
         raise KeyError
 
     with pytest.raises(KeyError):
-        cores.on_every_core(fail)
-    assert openblas.openblas_get_num_threads() == before
+        cores.apart(fail, mx.zeros((2, 3)))
+    assert not cores.on_one_core() and openblas.openblas_get_num_threads() == before
 
 
 @SHARED_OUT
 def test_a_limit_of_one_thread_is_kept() -> None:
-    script = "from pytorch_to_mlx.layers import cores; print(len(cores._streams()))"
+    script = "from pytorch_to_mlx.layers import cores; print(len(cores._streams()), cores.usable_cores())"
     limited = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", script], env=limited, capture_output=True, text=True, check=True)
-    assert done.stdout == "0\n"
+    assert done.stdout == "0 1\n"
 
 
 @SHARED_OUT
@@ -341,7 +277,8 @@ def test_threads_share_the_cores() -> None:
 
     def work(x: mx.array) -> np.ndarray:
         for _ in range(20):
-            x = cores.on_every_core(lambda x=x: cores.apart(lambda y: elementwise.tanh(y @ weight), x))
+            x = cores.apart(lambda y: elementwise.tanh(y @ weight), x)
+            mx.eval(x)
         return np.array(x)
 
     want = [work(x) for x in inputs]
@@ -358,11 +295,12 @@ def test_only_the_linux_cpu_is_lowered(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object) -> mx.array:
         raise AssertionError("a lowering was taken")
 
-    for module, names in ((convolution, ("_dense", "_depthwise", "_transposed")), (attention_module, ("_attend",))):
+    for module in (convolution, attention_module, elementwise):
         monkeypatch.setattr(module, "linux_cpu", lambda: False)
-        for name in names:
-            monkeypatch.setattr(module, name, refused)
-    monkeypatch.setattr(elementwise, "linux_cpu", lambda: False)
+    for name in ("_dense", "_depthwise", "_transposed"):
+        monkeypatch.setattr(convolution, name, refused)
+    monkeypatch.setattr(attention_module, "_of_one_query", refused)
+    monkeypatch.setattr(native, "attention", refused)
     for name in [each for each in vars(elementwise) if each.startswith("_fast_")]:
         monkeypatch.setattr(elementwise, name, refused)
     x = mx.random.normal((2, 100, 64))

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 OPENBLAS = "openblas-pthread/libopenblas.so.0"
+NATIVE = "compiled for this processor"
 PACKAGES = (
     *("pytorch-to-mlx", "mlx", "numpy", "safetensors", "huggingface-hub"),
     *("torch", "onnx", "resampy", "webrtcvad-wheels", "matplotlib"),
@@ -74,6 +75,7 @@ def _machine() -> dict[str, str]:
 
 def _computing() -> dict[str, str]:
     import os
+    import sys
 
     import mlx.core as mx
 
@@ -84,6 +86,10 @@ def _computing() -> dict[str, str]:
         "BLAS": blas(),
         "matmul": f"{matmul_rate():.3g} GFLOP/s in float32",
     }
+    if facts["backend"] == "CPU" and sys.platform == "linux":
+        from pytorch_to_mlx.layers import native
+
+        facts["attention"] = NATIVE if native.library() is not None else "MLX's own"
     if facts["backend"] != "CPU":
         facts["MLX_ENABLE_TF32"] = os.environ.get("MLX_ENABLE_TF32", "default")
     return facts
@@ -147,6 +153,11 @@ def _advice(facts: dict[str, str]) -> list[str]:
         advice.append(
             "slow: MLX multiplies matrices with a reference BLAS, much slower than OpenBLAS (docs/architecture.md)."
             f" Mend: {mend}"
+        )
+    if facts.get("attention", NATIVE) != NATIVE:
+        advice.append(
+            "slow: attention and elementwise functions are compiled by g++, which is missing or fails."
+            " Mend: sudo apt-get install g++"
         )
     if facts["torch"] == "not installed":
         advice.append(

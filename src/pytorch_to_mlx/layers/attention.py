@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import math
+from functools import partial
 
 import mlx.core as mx
 
+from pytorch_to_mlx.layers import native
 from pytorch_to_mlx.layers.cores import on_each_core
-from pytorch_to_mlx.layers.device import can_compile, linux_cpu
-from pytorch_to_mlx.layers.elementwise import exp2_below_zero
+from pytorch_to_mlx.layers.device import linux_cpu
 
-SCORES = 2**20  # of one block of heads and queries, so that memory stays bounded; four times as many gain 4 %
 LONG_PAST = 2**19  # values in the keys of a single query, from where on two cores read them faster than one
 
 
 def attention(q: mx.array, k: mx.array, v: mx.array, *, scale: float, mask: mx.array | None = None) -> mx.array:
     """softmax(scale q k^T + mask) v.
 
-    On the Linux CPU backend with powers of two of our own, 3 times as fast for many queries and 1.5 times for a single
-    one with a long past, whose heads are shared out to the cores; elsewhere by MLX's fused operation.
-
-    Views of arrays laid out as (batch, heads, depth, queries) are taken, and given, without a copy.
+    MLX's fused operation, but on the Linux CPU backend, where that is a pass over memory for each step: there, in
+    float32, many queries are attended to by a function of our own (`layers.native`), several times as fast, and a
+    single one with a long past by each core for its share of the heads, a third faster.
 
     Args:
         q: (batch, heads, queries, depth).
@@ -33,44 +31,18 @@ def attention(q: mx.array, k: mx.array, v: mx.array, *, scale: float, mask: mx.a
     Returns:
         (batch, heads, queries, value depth).
     """
-    batch, heads, queries, depth = q.shape
-    short = queries == 1 and (mask is not None or k.size < LONG_PAST)
-    if short or q.dtype != mx.float32 or not linux_cpu() or not can_compile():
-        return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=mask)
-    keys = k.shape[2]
-    rows = queries * heads // k.shape[1]  # the queries of the heads that share keys, one after another
-    to_base_2 = math.log2(math.e)
-    if mask is not None:
-        if mask.dtype == mx.bool_:
-            mask = mx.where(mask, mx.array(0, q.dtype), mx.array(-mx.inf, q.dtype))
-        mask = mx.broadcast_to(mask * to_base_2, (batch, heads, queries, keys)).reshape(-1, rows, keys)
-    q, k, v = (q * (scale * to_base_2)).reshape(-1, rows, depth), k.flatten(0, 1), v.flatten(0, 1)
-    y = on_each_core(_attend, q, k, v) if queries == 1 else None
-    y = _attend(q, k, v, mask) if y is None else y
-    return y.swapaxes(-1, -2).reshape(batch, heads, queries, -1)
+    y = None
+    if q.dtype == mx.float32 and linux_cpu():
+        if q.shape[2] > 1:
+            y = native.attention(q, k, v, scale, mask)
+        elif mask is None and k.size >= LONG_PAST:
+            y = _of_one_query(q, k, v, scale)
+    return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=mask) if y is None else y
 
 
-def _attend(q: mx.array, k: mx.array, v: mx.array, mask: mx.array | None = None) -> mx.array:
-    """The same, as (heads, depth, queries), for (heads, queries, depth), with powers of two for those of e.
-
-    In blocks that change nothing. Scores are laid out as (keys, queries): the largest and the sum for each query are
-    then taken over whole rows.
-    """
-    (heads, rows, _), keys = q.shape, k.shape[1]
-    height = max(1, SCORES // (rows * keys))
-    width = max(1, SCORES // (height * keys))
-    blocks = []
-    for head in range(0, heads, height):
-        some = slice(head, head + height)
-        parts = []
-        for row in range(0, rows, width):
-            at = slice(row, row + width)
-            scores = k[some] @ q[some, at].swapaxes(-1, -2)
-            if mask is not None:
-                scores = scores + mask[some, at].swapaxes(-1, -2)
-            most = mx.max(scores, axis=-2, keepdims=True)
-            weights = exp2_below_zero(scores - most)
-            sums = mx.sum(weights, axis=-2, keepdims=True) + (most - most)  # nan where scores are nan or all -inf
-            parts.append((v[some].swapaxes(-1, -2) @ weights) * (1 / sums))
-        blocks.append(parts[0] if len(parts) == 1 else mx.concatenate(parts, axis=2))
-    return blocks[0] if len(blocks) == 1 else mx.concatenate(blocks)
+def _of_one_query(q: mx.array, k: mx.array, v: mx.array, scale: float) -> mx.array | None:
+    """The heads that share keys as queries of one head, and those one after another."""
+    attend = partial(mx.fast.scaled_dot_product_attention, scale=scale)
+    grouped = q.reshape(-1, 1, q.shape[1] // k.shape[1], q.shape[-1])
+    y = on_each_core(attend, grouped, k.flatten(0, 1)[:, None], v.flatten(0, 1)[:, None])
+    return None if y is None else y.reshape(*q.shape[:3], -1)

@@ -1,9 +1,9 @@
 """Every core at work where MLX uses one.
 
 A stream of the CPU backend computes on one core. Only OpenBLAS's matrix products spread over the others, which idle
-between them: half of the time of a transformer, since elementwise work is slow there. Inside `on_every_core` the items
-of a batch get streams of their own instead, and a product stays on the core of its stream. All this is for small Linux
-machines with OpenBLAS's threads; elsewhere it changes nothing.
+between them: half of the time of a transformer, since elementwise work is slow there. `apart` gives each item of a
+batch a core of its own instead. All this is for small Linux machines with OpenBLAS's threads; elsewhere it changes
+nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from itertools import cycle
 from typing import Any
@@ -25,30 +26,31 @@ from pytorch_to_mlx.layers.device import linux_cpu
 MOST_CORES = 4  # for batches of two: with more, OpenBLAS's threads gain as much
 
 _lock = threading.Lock()
-_working = 0  # threads of ours inside `on_every_core`
+_working = 0  # threads inside `apart`
 _threads = 0  # of OpenBLAS, before the first of them
 _here = threading.local()
 
 
-def on_every_core(work: Callable[[], mx.array]) -> mx.array:
-    """What `work` returns, and evaluated where the cores are shared out: for batches of two or more."""
-    if _inside() or not linux_cpu() or not _streams():
-        return work()
+def apart(layer: Callable[[mx.array], mx.array], batch: mx.array) -> mx.array:
+    """`layer(batch)`: where cores are ours, of each item by itself on a core of its own, and evaluated.
+
+    `batch` and all that `layer` holds must be evaluated: no thread can compute what another one was to compute.
+    """
+    if len(batch) == 1 or on_one_core() or not linux_cpu() or not _streams():
+        return layer(batch)
     with _one_thread_for_products():
-        y = work()
+        streams = zip(range(len(batch)), cycle(_streams()), strict=False)
+        jobs = [helpers().submit(_compute, layer, batch, i, stream) for i, stream in streams]
+        wait(jobs)
+    return mx.concatenate([job.result() for job in jobs])
+
+
+def _compute(layer: Callable[[mx.array], mx.array], batch: mx.array, i: int, stream: Any) -> mx.array:
+    _here.alone = True
+    with mx.stream(stream):
+        y = layer(batch[i : i + 1])
         mx.eval(y)
     return y
-
-
-def apart(layer: Callable[..., mx.array], x: mx.array, *rest: Any) -> mx.array:
-    """`layer(x, *rest)`: inside `on_every_core`, for each item of the batch `x` by itself, with all of `rest`."""
-    if len(x) == 1 or not _inside():
-        return layer(x, *rest)
-    parts = []
-    for i, stream in zip(range(len(x)), cycle(_streams()), strict=False):
-        with mx.stream(stream):
-            parts.append(layer(x[i : i + 1], *rest))
-    return mx.concatenate(parts)
 
 
 def on_each_core(work: Callable[..., mx.array], *items: mx.array) -> mx.array | None:
@@ -57,7 +59,7 @@ def on_each_core(work: Callable[..., mx.array], *items: mx.array) -> mx.array | 
 
     For work whose products OpenBLAS leaves to one thread.
     """
-    streams = [] if _inside() else _streams()
+    streams = [] if on_one_core() else _streams()
     if not streams or len(items[0]) < len(streams):
         return None
     bounds = [len(items[0]) * n // len(streams) for n in range(len(streams) + 1)]
@@ -68,8 +70,25 @@ def on_each_core(work: Callable[..., mx.array], *items: mx.array) -> mx.array | 
     return mx.concatenate(parts)
 
 
-def _inside() -> bool:
-    return getattr(_here, "inside", False)
+@cache
+def usable_cores() -> int:
+    """Cores that this process may run on, on Linux, and no more than OpenBLAS was given threads."""
+    cores = len(os.sched_getaffinity(0))
+    if _openblas() is None:
+        return cores
+    with _lock:
+        return min(cores, _threads if _working else _openblas().openblas_get_num_threads())
+
+
+def on_one_core() -> bool:
+    """Whether this thread computes its share of something that all cores compute."""
+    return getattr(_here, "alone", False)
+
+
+@cache
+def helpers() -> ThreadPoolExecutor:
+    """Threads for shares of the work, one for each core."""
+    return ThreadPoolExecutor(usable_cores(), thread_name_prefix="core")
 
 
 @cache
@@ -77,9 +96,7 @@ def _streams() -> list[Any]:
     """One for each core that OpenBLAS may use; none where they would not help."""
     if sys.platform != "linux" or _openblas() is None:
         return []
-    with _lock:
-        allowed = _threads if _working else _openblas().openblas_get_num_threads()
-    cores = min(len(os.sched_getaffinity(0)), allowed)
+    cores = usable_cores()
     if not 1 < cores <= MOST_CORES:
         return []
     return [mx.new_thread_local_stream(mx.cpu) for _ in range(cores)]
@@ -101,11 +118,9 @@ def _one_thread_for_products() -> Iterator[None]:
             _threads = _openblas().openblas_get_num_threads()
         _working += 1
     try:
-        _here.inside = True
         _openblas().openblas_set_num_threads(1)
         yield
     finally:
-        _here.inside = False
         with _lock:
             _working -= 1
             if not _working:

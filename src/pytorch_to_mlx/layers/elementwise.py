@@ -75,15 +75,6 @@ def log(x: mx.array) -> mx.array:
     return mx.log(x)
 
 
-def exp2_below_zero(x: mx.array) -> mx.array:
-    """2^x for x of any size that is not above 0; 0 where that is below 1.2e-38. Relative error 2e-7.
-
-    For lowerings: it does not ask for the device, and nan is the caller's to keep. Half the time of `exp`.
-    """
-    (bits,) = _exp2_parts(x.size)
-    return bits(x.reshape(-1)).view(mx.float32).reshape(x.shape)
-
-
 def softmax(x: mx.array, axis: int = -1) -> mx.array:
     """e^x over its sum along `axis`; slices of -inf alone give nan, as in torch.
 
@@ -273,27 +264,8 @@ def _sin_near(r: mx.array) -> mx.array:
     return r + r * square * series
 
 
-# 2^x = 2^(n - 1) 2^(1 + r) with -1 < r <= 0: what 2^(1 + r) exceeds 1 by is the mantissa, and to add n + 126 to the
-# exponent is to add integers, which needs no `view` between.
-EXP2 = (1.3862941265106201, 0.48044872283935547, 0.1109815165400505)
-EXP2 += (0.019158359616994858, 0.0025494967121630907, 0.00021804649441037327)
-MANTISSA = 2**23
-
-
-def _exp2_bits(x: mx.array) -> mx.array:
-    x = mx.where(x < -127, mx.sign(x) * 127, x)  # there all bits are 0
-    n = x.astype(mx.int32)
-    r = x - n.astype(mx.float32)
-    square = r * r
-    c = [each * MANTISSA for each in EXP2]
-    first, second, third = (c[i] * r + c[i + 1] * square for i in (0, 2, 4))
-    mantissa = (MANTISSA - 0.5) + (first + square * second + square * square * third)
-    return mantissa.astype(mx.int32) + (n * MANTISSA + (126 * MANTISSA + 1))  # rounded up from half below
-
-
 _gelu_parts = _compiled(_gelu_argument, _half_erf, _gelu_of)
 _sin_parts = _compiled(_nearest_half_turn, _sin_near)
-_exp2_parts = _compiled(_exp2_bits)
 
 
 def _fast_gelu(x: mx.array) -> mx.array:

@@ -57,6 +57,11 @@ def tap(name: str, value: T) -> T:
     return value
 
 
+def is_recording() -> bool:
+    """Whether what `tap` offers is recorded."""
+    return _tape.get() is not None
+
+
 def scope(name: str) -> Any:
     """Context manager: taps within the block stand under `name/`, if anybody records."""
     from contextlib import nullcontext

@@ -14,8 +14,8 @@ import numpy as np
 
 from pytorch_to_mlx.layers.attention import attention
 from pytorch_to_mlx.layers.convolution import Conv1d
-from pytorch_to_mlx.layers.cores import apart
 from pytorch_to_mlx.layers.elementwise import gelu, mish, silu
+from pytorch_to_mlx.layers.linear import Linear
 
 MELS = 80
 INPUTS = 4 * MELS
@@ -54,16 +54,13 @@ class CausalResnetBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.mlp = nn.Linear(TIME, out_channels)
+        self.mlp = Linear(TIME, out_channels)
         self.block1 = CausalBlock(in_channels, out_channels)
         self.block2 = CausalBlock(out_channels, out_channels)
-        self.res_conv = nn.Linear(in_channels, out_channels)
+        self.res_conv = Linear(in_channels, out_channels)
 
     def __call__(self, x: mx.array, time: mx.array) -> mx.array:
         """(batch, frames, in) and the activated time embedding (1, 1024) to (batch, frames, out)."""
-        return apart(self._of_each, x, time)
-
-    def _of_each(self, x: mx.array, time: mx.array) -> mx.array:
         return self.block2(self.block1(x) + self.mlp(time)) + self.res_conv(x)
 
 
@@ -72,13 +69,11 @@ class SelfAttention(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.to_qkv = nn.Linear(CHANNELS, 3 * HEADS * HEAD_SIZE, bias=False)
-        self.to_out = nn.Linear(HEADS * HEAD_SIZE, CHANNELS)
+        self.to_qkv = Linear(CHANNELS, 3 * HEADS * HEAD_SIZE, bias=False)
+        self.to_out = Linear(HEADS * HEAD_SIZE, CHANNELS)
 
     def __call__(self, x: mx.array) -> mx.array:
-        batch, frames, _ = x.shape
-        features = self.to_qkv.weight @ x.swapaxes(1, 2)  # (batch, features, frames), as `attention` takes them
-        q, k, v = features.reshape(batch, 3, HEADS, HEAD_SIZE, frames).swapaxes(-1, -2).swapaxes(0, 1)
+        q, k, v = self.to_qkv(x).reshape(*x.shape[:2], 3, HEADS, HEAD_SIZE).transpose(2, 0, 3, 1, 4)
         return self.to_out(attention(q, k, v, scale=HEAD_SIZE**-0.5).swapaxes(1, 2).flatten(2))
 
 
@@ -87,8 +82,8 @@ class FeedForward(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.expand = nn.Linear(CHANNELS, 4 * CHANNELS)
-        self.project = nn.Linear(4 * CHANNELS, CHANNELS)
+        self.expand = Linear(CHANNELS, 4 * CHANNELS)
+        self.project = Linear(4 * CHANNELS, CHANNELS)
 
     def __call__(self, x: mx.array) -> mx.array:
         return self.project(gelu(self.expand(x)))
@@ -105,9 +100,6 @@ class TransformerBlock(nn.Module):
         self.ff = FeedForward()
 
     def __call__(self, x: mx.array) -> mx.array:
-        return apart(self._of_each, x)
-
-    def _of_each(self, x: mx.array) -> mx.array:
         x = x + self.attn1(self.norm1(x))
         return x + self.ff(self.norm3(x))
 
@@ -132,8 +124,8 @@ class TimeEmbedding(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.linear_1 = nn.Linear(INPUTS, TIME)
-        self.linear_2 = nn.Linear(TIME, TIME)
+        self.linear_1 = Linear(INPUTS, TIME)
+        self.linear_2 = Linear(TIME, TIME)
 
     def __call__(self, times: mx.array) -> mx.array:
         """Times (n,) float32, from 0 to 1, to (n, 1024)."""
@@ -147,14 +139,14 @@ class ConditionalDecoder(nn.Module):
         super().__init__()
         self.time_mlp = TimeEmbedding()
         if meanflow:
-            self.time_embed_mixer = nn.Linear(2 * TIME, TIME, bias=False)
+            self.time_embed_mixer = Linear(2 * TIME, TIME, bias=False)
         self.down_block = Block(INPUTS)
         self.down_conv = CausalConv1d(CHANNELS, CHANNELS)
         self.mid_blocks = [Block(CHANNELS) for _ in range(12)]
         self.up_block = Block(2 * CHANNELS)
         self.up_conv = CausalConv1d(CHANNELS, CHANNELS)
         self.final_block = CausalBlock(CHANNELS, CHANNELS)
-        self.final_proj = nn.Linear(CHANNELS, MELS)
+        self.final_proj = Linear(CHANNELS, MELS)
 
     def embed_times(self, times: mx.array) -> mx.array:
         """What the blocks need to know of each step between the times (n + 1,) float32: (n, 1024), already activated.

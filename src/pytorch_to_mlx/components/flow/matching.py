@@ -7,15 +7,13 @@ guidance (Ho & Salimans 2022, arXiv:2207.12598), or in two by an estimator of me
 
 from __future__ import annotations
 
-from functools import partial
-
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
 from pytorch_to_mlx.components.flow.estimator import ConditionalDecoder
-from pytorch_to_mlx.layers.cores import on_every_core
-from pytorch_to_mlx.parity import tap
+from pytorch_to_mlx.layers.cores import apart
+from pytorch_to_mlx.parity import is_recording, tap
 
 GUIDANCE = 0.7
 STEPS = 10
@@ -57,19 +55,26 @@ class FlowMatching(nn.Module):
         Returns:
             The state at the last, (1, frames, 80) float32.
         """
-        follow = partial(self._follow, z, mu, speaker, prompt, times)
-        return on_every_core(follow) if self._guided else follow()  # guidance makes a batch of two
-
-    def _follow(self, z: mx.array, mu: mx.array, speaker: mx.array, prompt: mx.array, times: mx.array) -> mx.array:
         context = mx.concatenate([mu, mx.broadcast_to(speaker[:, None], mu.shape), prompt.astype(mu.dtype)], axis=-1)
         if self._guided:
             context = mx.concatenate([context, mx.zeros_like(context)])
         embedded = self.estimator.embed_times(times)
         x = z.astype(mx.float32)
         for step in range(len(embedded)):
-            velocity = self.estimator(x, context, embedded[step : step + 1])
+            velocity = self._velocity(x, context, embedded[step : step + 1])
             if self._guided:
                 velocity = (1 + GUIDANCE) * velocity[:1] - GUIDANCE * velocity[1:]
             x = tap(f"state.{step + 1}", x + (times[step + 1] - times[step]) * velocity)
             mx.async_eval(x)  # the next step is laid out while this one runs
         return x
+
+    def _velocity(self, x: mx.array, context: mx.array, time: mx.array) -> mx.array:
+        """For each of the contexts; guidance makes a batch of two, which is recorded as one."""
+
+        def estimate(context: mx.array) -> mx.array:
+            return self.estimator(x, context, time)
+
+        if is_recording():
+            return estimate(context)
+        mx.eval(self.estimator.parameters(), x, context, time)
+        return apart(estimate, context)
