@@ -6,8 +6,9 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytorch_to_mlx.errors import ConfigError
 
@@ -89,6 +90,13 @@ class Variant:
     notice: str = ""
 
 
+T = TypeVar("T")
+
+
+def _matching(patterns: Mapping[str, T], name: str) -> T | None:
+    return next((value for pattern, value in patterns.items() if fnmatchcase(name, pattern)), None)
+
+
 @dataclass(frozen=True)
 class Stage:
     """One step of a model that is checked by itself: cases of its own, bars, and how ours computes them.
@@ -123,6 +131,18 @@ class Stage:
         """What we call upstream's tap."""
         return self.names.get(tap, tap)
 
+    def layout(self, tap: str) -> str | None:
+        """Upstream's layout of a tap and ours, where they differ."""
+        return _matching(self.layouts, tap)
+
+    def bar(self, mode: str, tap: str) -> Bar | None:
+        """What a tap must hold; None where it is only reported."""
+        return _matching(self.bars.get(mode, {}), tap)
+
+    def leads(self, tap: str) -> bool:
+        """Whether the recording of a tap may hold the first items of its first axis only."""
+        return any(fnmatchcase(tap, pattern) for pattern in self.leading)
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -142,8 +162,13 @@ class Reference:
 
     def stage(self, case: str) -> Stage:
         """The stage of the case called so. Raises `KeyError` if none is declared."""
+        return self.stages[self.stage_name(case)]
+
+    @staticmethod
+    def stage_name(case: str) -> str:
+        """What stands before the first "/" of a case's name, if anything does."""
         first, slash, _ = case.partition("/")
-        return self.stages[first if slash else ""]
+        return first if slash else ""
 
     @property
     def modes(self) -> tuple[str, ...]:

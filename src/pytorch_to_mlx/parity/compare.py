@@ -50,6 +50,9 @@ class Bar:
 FLOAT32 = Bar("relative", 1e-5, floors=2)
 """What float32 networks are held to (docs/parity.md)."""
 
+INFO = Bar("info")
+"""Nothing: the tap is reported."""
+
 
 def compare_tap(
     name: str,

@@ -6,22 +6,20 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Mapping
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
 
 from pytorch_to_mlx import environments
 from pytorch_to_mlx.errors import FolderError
-from pytorch_to_mlx.parity import Bar, Case, Recording
+from pytorch_to_mlx.parity import INFO, Bar, Case, Recording
 from pytorch_to_mlx.port import Port, Stage
 from pytorch_to_mlx.validation.recordings import Originals, record_reference
 from pytorch_to_mlx.validation.stages import check_alive
 
 Note = Callable[[str], None]
-T = TypeVar("T")
 
 FORMAT = "port-fixtures-1"
 MEANING = {
@@ -129,12 +127,11 @@ def _described(case: Case, stage: Stage) -> dict[str, Any]:
     for role, name, value in _all(case):
         entry: dict[str, Any] = {"name": f"{role}/{name}", "shape": list(value.shape), "dtype": value.dtype.name}
         if role == "tap":
-            if layout := _matching(stage.layouts, name):
+            if layout := stage.layout(name):
                 entry["layout"], entry["mlx_layout"] = layout.split("->")
-            if any(fnmatchcase(name, pattern) for pattern in stage.leading):
+            if stage.leads(name):
                 entry["leading"] = True
-            bar = _matching(stage.bars.get("float32", {}), name) or Bar("info")
-            entry["tolerance"] = _tolerance(bar, case.floor.get(name))
+            entry["tolerance"] = _tolerance(stage.bar("float32", name) or INFO, case.floor.get(name))
         tensors.append(entry)
     return {
         "name": case.name,
@@ -143,10 +140,6 @@ def _described(case: Case, stage: Stage) -> dict[str, Any]:
         "alive": dict(case.alive),
         "tensors": tensors,
     }
-
-
-def _matching(patterns: Mapping[str, T], name: str) -> T | None:
-    return next((value for pattern, value in patterns.items() if fnmatchcase(name, pattern)), None)
 
 
 def _tolerance(bar: Bar, floor: float | None) -> dict[str, Any]:

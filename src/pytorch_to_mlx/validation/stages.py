@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from fnmatch import fnmatchcase
 from typing import Any
 
 import mlx.core as mx
@@ -13,7 +12,7 @@ import numpy as np
 from mlx.utils import tree_flatten
 
 from pytorch_to_mlx.errors import ParityError
-from pytorch_to_mlx.parity import Bar, Case, Recording, compare_tap, recording
+from pytorch_to_mlx.parity import INFO, Case, Recording, compare_tap, recording
 from pytorch_to_mlx.port import Reference, Stage
 from pytorch_to_mlx.report import CaseResult, Controls, TapResult
 from pytorch_to_mlx.weights import Layout
@@ -77,8 +76,8 @@ def check_controls(
     Raises:
         ParityError: the recording lacks a stage that it should have.
     """
-    elsewhere = [reference.stages[name] for name in reference.elsewhere.get(recorded.variant, ())]
-    cases = _judged(recorded, reference, mode)
+    elsewhere = reference.elsewhere.get(recorded.variant, ())
+    by_stage = _cheapest_first(_judged(recorded, reference, mode), reference)
     unmoved: list[str] = []
     perturbed = left_out = 0
     names = [name for name, _ in tree_flatten(model.network.parameters())]
@@ -88,16 +87,13 @@ def check_controls(
             left_out += 1
             continue
         stage = _controlling(reference, name)
-        own = [case for case in cases if stage and reference.stage(case.name) is stage]
-        if stage and not own:
+        own = by_stage.get(stage, []) if stage is not None else []
+        if stage is not None and not own:
             if stage not in elsewhere:
-                raise ParityError(
-                    f"the reference {recorded.reference} records no case of {stage.network or 'the model'}"
-                )
+                network = reference.stages[stage].network or "the model"
+                raise ParityError(f"the reference {recorded.reference} records no case of {network}")
             left_out += 1
             continue
-        # The cheapest case first: it notices nearly everything.
-        own.sort(key=lambda case: case.name.rpartition("/")[2] != (stage.control_case if stage else ""))
         perturbed += 1
         with _perturbed(model.network, name):
             if all(case.first_divergence is None for case in _compared(model, recorded, own, reference, mode)):
@@ -105,10 +101,21 @@ def check_controls(
     return Controls(perturbed, tuple(unmoved), left_out)
 
 
-def _controlling(reference: Reference, parameter: str) -> Stage | None:
+def _cheapest_first(cases: Sequence[Case], reference: Reference) -> dict[str, list[Case]]:
+    """Cases by the name of their stage; its control case, which notices nearly everything, before the others."""
+    by_stage: dict[str, list[Case]] = {name: [] for name in reference.stages}
+    for case in cases:
+        by_stage[reference.stage_name(case.name)].append(case)
+    for name, own in by_stage.items():
+        own.sort(key=lambda case: case.name.rpartition("/")[2] != reference.stages[name].control_case)
+    return by_stage
+
+
+def _controlling(reference: Reference, parameter: str) -> str | None:
     """The stage whose cases a change of the parameter must move: that of the innermost network around it."""
-    stages = [s for s in reference.stages.values() if s.control_case and _within(parameter, s.network)]
-    return max(stages, key=lambda stage: len(stage.network), default=None)
+    stages = reference.stages.items()
+    own = [(len(s.network), name) for name, s in stages if s.control_case and _within(parameter, s.network)]
+    return max(own, key=lambda each: each[0])[1] if own else None
 
 
 def _within(parameter: str, network: str) -> bool:
@@ -124,7 +131,7 @@ def _compared(
 ) -> Iterator[CaseResult]:
     for case in cases:
         stage = reference.stage(case.name)
-        taps = _compare_case(_compute(model, recorded, case, stage), case, stage, stage.bars[mode])
+        taps = _compare_case(_compute(model, recorded, case, stage), case, stage, mode)
         yield CaseResult(case.name, tuple(taps), case.alive)
 
 
@@ -165,9 +172,7 @@ def _perturbed(network: nn.Module, name: str) -> Iterator[None]:
         network.load_weights([(name, original)], strict=False)
 
 
-def _compare_case(
-    ours: Mapping[str, np.ndarray], case: Case, stage: Stage, bars: Mapping[str, Bar]
-) -> Iterator[TapResult]:
+def _compare_case(ours: Mapping[str, np.ndarray], case: Case, stage: Stage, mode: str) -> Iterator[TapResult]:
     pairs: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     compared: dict[str, str] = {}
     for name, theirs in case.taps.items():
@@ -175,16 +180,21 @@ def _compare_case(
         if key not in ours:
             raise ParityError(f"case {case.name}: our side records no tap {key} (upstream's {name})")
         mine = ours[key]
-        layout = next((v for pattern, v in stage.layouts.items() if fnmatchcase(name, pattern)), None)
+        layout = stage.layout(name)
         theirs = Layout(layout).apply(theirs) if layout else theirs
-        if any(fnmatchcase(name, pattern) for pattern in stage.leading) and len(theirs) < len(mine):
+        if stage.leads(name) and len(theirs) < len(mine):
             compared[name] = f"first {len(theirs)} of {len(mine)}"
             mine = mine[: len(theirs)]
         pairs[name] = (mine, theirs)
     for name, (mine, theirs) in pairs.items():
-        bar = next((b for p, b in bars.items() if fnmatchcase(name, p)), Bar("info"))
         scope = name.rpartition("/")[0]
         near = {k.removeprefix(f"{scope}/") if scope else k: v for k, v in pairs.items()}
         yield compare_tap(
-            name, mine, theirs, bar, floor=case.floor.get(name), compared=compared.get(name, ""), others=near
+            name,
+            mine,
+            theirs,
+            stage.bar(mode, name) or INFO,
+            floor=case.floor.get(name),
+            compared=compared.get(name, ""),
+            others=near,
         )
