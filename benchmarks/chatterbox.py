@@ -242,11 +242,9 @@ def models(names: Sequence[str], checkpoint: Path | None, work: Path) -> Iterato
     with tempfile.TemporaryDirectory(dir=work, prefix="chatterbox-") as drafts:
         if checkpoint is None:
             checkpoint = Path(drafts) / "checkpoint"
-            upstream = environments.get("chatterbox")
-            environments.install(upstream)
             note("writes a seeded checkpoint")
             arguments = ["export", "--variant", "english", "--seed", "0", "--out", str(checkpoint)]
-            environments.run(upstream, "chatterbox_tts.py", arguments)
+            environments.run_script("chatterbox_tts.py", arguments)
         found = {"upstream": checkpoint, "ours": Path(drafts) / "ours", "mlx-audio": Path(drafts) / "mlx-audio"}
         if "ours" in names:
             note("converts for ours")

@@ -24,12 +24,10 @@ def main() -> None:
     """Write each recording."""
     for name, (port, variant, network) in goldens().items():
         script = registry.get(port).reference.script
-        environment = environments.of_script(script)
-        environments.install(environment)
         path = GOLDENS / f"{name}.safetensors"
         parts = ["--parts", network] if network else []
         arguments = ["run", "--variant", variant, "--seed", "0", "--small", *parts, "--out", str(path)]
-        environments.run(environment, script, arguments)
+        environments.run_script(script, arguments)
         print(f"{path.name}: {path.stat().st_size} bytes")
 
 

@@ -183,6 +183,17 @@ def run(environment: Environment, script: str, arguments: Sequence[str]) -> None
     _call([str(environment.interpreter), str(SCRIPTS / script), *arguments], f"the reference {script}")
 
 
+def run_script(script: str, arguments: Sequence[str], note: Note = print) -> None:
+    """Run a reference script in the environment that declares it, which is built first if it is not there.
+
+    Raises:
+        UpstreamError: no environment declares it, building one failed, or the script did.
+    """
+    environment = of_script(script)
+    install(environment, note)
+    run(environment, script, arguments)
+
+
 def install_torch(python: str | Path, version: str) -> None:
     """Install torch into an interpreter's environment; on Linux a CPU build, never gigabytes of CUDA libraries.
 

@@ -17,9 +17,7 @@ from pytorch_to_mlx.validation import compare
 
 def exported(reference: Reference, variant: str, path: Path) -> Path:
     """A checkpoint of seeded weights in upstream's format, a file or a folder, written by its reference."""
-    environment = environments.of_script(reference.script)
-    environments.install(environment, print)
-    environments.run(environment, reference.script, ["export", "--variant", variant, "--out", str(path)])
+    environments.run_script(reference.script, ["export", "--variant", variant, "--out", str(path)])
     return path
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from live import exported
 from safetensors.numpy import load_file, save_file
 
 from pytorch_to_mlx import convert, environments, registry, validate
@@ -53,14 +54,11 @@ def target(request: pytest.FixtureRequest) -> Target:
 @pytest.fixture(scope="module")
 def source(target: Target, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Trained weights from a package, or seeded ones that the reference writes in upstream's format."""
-    script = registry.get(target.model).reference.script
-    environment = environments.of_script(script)
-    environments.install(environment, print)
+    reference = registry.get(target.model).reference
+    environments.install(environments.of_script(reference.script), print)
     if target.source != "seeded":
         return target.source
-    path = tmp_path_factory.mktemp("seeded") / "ve.safetensors"
-    environments.run(environment, script, ["export", "--variant", target.variant, "--out", str(path)])
-    return str(path)
+    return str(exported(reference, target.variant, tmp_path_factory.mktemp("seeded") / "ve.safetensors"))
 
 
 @pytest.fixture(scope="module")

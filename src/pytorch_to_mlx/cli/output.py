@@ -1,7 +1,8 @@
-"""Printing: aligned columns, and progress on standard error."""
+"""What commands share: files to write, aligned columns, and progress on standard error."""
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +42,25 @@ def check_output(flag: str, path: Path | None) -> None:
     """Refuse a file to write whose folder is missing, before the work rather than after it."""
     if path is not None and not path.parent.is_dir():
         raise UsageError(f"{flag} {path}: there is no folder {path.parent}; create it first")
+
+
+def check_audio_output(flag: str, path: Path) -> None:
+    """As `check_output`, and refuse a suffix that is no format of audio."""
+    from pytorch_to_mlx.audio import file_format
+
+    check_output(flag, path)
+    file_format(path)
+
+
+@contextmanager
+def drafted(output: Path) -> Iterator[Path]:
+    """A file beside `output` that takes its place only if the block ends well."""
+    draft = output.with_name(f".{output.stem}.{os.getpid()}{output.suffix}")
+    try:
+        yield draft
+        draft.replace(output)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def load_model(folder: Path, task: type[Task], what: str, source: str) -> Task:

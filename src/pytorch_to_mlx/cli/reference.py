@@ -128,9 +128,8 @@ def _run(model: str, verb: str, variant: str, output: Path, arguments: list[str]
 
     port = registry.get(model)
     _check_variant(port, variant)
-    environment = environments.of_script(port.reference.script)
-    environments.install(environment, note)
-    environments.run(environment, port.reference.script, [verb, "--variant", variant, *arguments, "--out", str(output)])
+    arguments = [verb, "--variant", variant, *arguments, "--out", str(output)]
+    environments.run_script(port.reference.script, arguments, note)
     print(output)
 
 

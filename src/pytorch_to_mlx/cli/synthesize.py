@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,7 +60,7 @@ def command(
 
       pytorch-to-mlx synthesize chatterbox-mlx -f book.txt --ref-audio anna.wav --stream -o - | aplay -f S16_LE -r 24000
     """
-    from pytorch_to_mlx.cli.output import load_model
+    from pytorch_to_mlx.cli.output import check_audio_output, load_model
     from pytorch_to_mlx.tasks import SpeechModel
 
     said = _text(text, file)
@@ -79,7 +78,7 @@ def command(
     if to_pipe and not stream:
         raise UsageError("--output - is for --stream; name a file")
     if not to_pipe:
-        _check_audio_output(output)
+        check_audio_output("--output", output)
     speaker = _voice(ref_audio, voice, "--ref-audio")
     model = load_model(folder, SpeechModel, "speech model", "ResembleAI/chatterbox --variant english")
     common: dict[str, Any] = {"voice": speaker, "language": language, "seed": seed, "watermark": watermark, **settings}
@@ -133,10 +132,10 @@ def convert_voice(
       pytorch-to-mlx convert-voice chatterbox-mlx --source anna.wav --target ben.wav -o anna-as-ben.wav
     """
     from pytorch_to_mlx.audio import Audio, naming
-    from pytorch_to_mlx.cli.output import load_model
+    from pytorch_to_mlx.cli.output import check_audio_output, load_model
     from pytorch_to_mlx.tasks import VoiceConverter
 
-    _check_audio_output(output)
+    check_audio_output("--output", output)
     audio = Audio.read(source)
     speaker = _voice(target, voice, "--target")
     model = load_model(folder, VoiceConverter, "voice converter", "ResembleAI/chatterbox --variant english")
@@ -175,28 +174,10 @@ def _voice(recording: Path | None, prepared: Path | None, flag: str) -> Audio | 
     return Voice.load(prepared) if prepared is not None else None
 
 
-def _check_audio_output(output: Path) -> None:
-    """Refuse an output that cannot be written before the work rather than after it."""
-    from pytorch_to_mlx.audio import file_format
-    from pytorch_to_mlx.cli.output import check_output
-
-    check_output("--output", output)
-    file_format(output)
-
-
-@contextmanager
-def _drafted(output: Path) -> Iterator[Path]:
-    """A file beside `output` that takes its place only if the block ends well."""
-    draft = output.with_name(f".{output.stem}.{os.getpid()}{output.suffix}")
-    try:
-        yield draft
-        draft.replace(output)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
 def _write(audio: Audio, output: Path) -> None:
-    with _drafted(output) as draft:
+    from pytorch_to_mlx.cli.output import drafted
+
+    with drafted(output) as draft:
         audio.write(draft)
 
 

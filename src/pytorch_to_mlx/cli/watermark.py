@@ -38,8 +38,8 @@ def command(
     """
     import json
 
-    from pytorch_to_mlx.audio import Audio, file_format, naming
-    from pytorch_to_mlx.cli.output import check_output, table
+    from pytorch_to_mlx.audio import Audio, naming
+    from pytorch_to_mlx.cli.output import check_audio_output, drafted, table
 
     if action not in ("apply", "detect"):
         raise UsageError(f"{action} is neither apply nor detect")
@@ -50,14 +50,14 @@ def command(
     if action == "apply" and (output is None or len(recordings) != 1):
         raise UsageError("apply marks one recording: name it, and the file to write with --output")
     if output is not None:
-        check_output("--output", output)
-        file_format(output)
+        check_audio_output("--output", output)
     audio = [Audio.read(path) for path in recordings]
     watermarker = _load(folder)
     if output is not None:
         with naming(recordings[0]):
             marked = watermarker.apply(audio[0])
-        marked.write(output)
+        with drafted(output) as draft:
+            marked.write(draft)
         return
     found: dict[str, float] = {}
     for path, each in zip(recordings, audio, strict=True):

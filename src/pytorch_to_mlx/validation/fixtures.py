@@ -97,14 +97,12 @@ def manifest(port: Port, recorded: Recording, cases: list[Case], seed: int, orig
 
 def _export_checkpoint(port: Port, variant: str, folder: Path, seed: int, note: Note) -> Originals:
     """Seeded weights as the reference writes them: one file, named as the port looks for it, or a folder."""
-    environment = environments.of_script(port.reference.script)
-    environments.install(environment, note)
     note("writing seeded weights")
     parts = [part for part in port.variants[variant].parts if not part.package]
     folder.mkdir()
     path = folder if len(parts) > 1 else folder / Path(parts[0].files[0]).name
     arguments = ["export", "--variant", variant, "--seed", str(seed), "--out", str(path)]
-    environments.run(environment, port.reference.script, arguments)
+    environments.run_script(port.reference.script, arguments, note)
     return Originals(path, tuple(sorted(folder.iterdir())))
 
 
