@@ -1,6 +1,7 @@
 """The S3 speech tokenizers at full size: converted from ONNX models as they were published, which upstream reads too.
 
-Tokens of every shared recording, where this checkout lies beside them. The reference's own cases are a batch of several lengths and 33 s in two windows.
+Tokens of every shared recording, where this checkout lies beside them. The reference's own cases are a batch of several
+lengths and 33 s in two windows.
 """
 
 from __future__ import annotations
