@@ -15,7 +15,8 @@ from pytorch_to_mlx.components.flow.conformer import by_distance, encode_distanc
 from pytorch_to_mlx.components.flow.matching import GUIDANCE, FlowMatching
 from pytorch_to_mlx.components.flow.mel import mel_spectrogram
 from pytorch_to_mlx.errors import AudioError, UsageError, WeightMapError
-from pytorch_to_mlx.layers import attention, convolution, elementwise
+from pytorch_to_mlx.layers import attention, convolution, cores, elementwise, linear
+from pytorch_to_mlx.layers.device import linux_cpu
 from pytorch_to_mlx.parity import recording
 from pytorch_to_mlx.port import parameter_shapes
 from pytorch_to_mlx.weights import Drop
@@ -91,10 +92,25 @@ def test_lowered_and_native_operations_agree(
     flow: Flow, arguments: list[mx.array], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mel = flow(*arguments, steps=2)
-    for module in (attention, convolution, elementwise):
+    for module in (attention, convolution, cores, elementwise, linear):
         monkeypatch.setattr(module, "linux_cpu", lambda: False)
     native = flow(*arguments, steps=2)
     assert mx.abs(mel - native).max() < 1e-5 * mx.abs(native).max()
+
+
+@pytest.mark.skipif(not (linux_cpu() and cores._streams()), reason="needs 2 to 4 cores and OpenBLAS on Linux")
+def test_halves_on_cores_of_their_own_are_what_is_recorded(
+    flow: Flow, arguments: list[mx.array], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    compute = cores._compute
+    monkeypatch.setattr(cores, "_compute", lambda *job: sizes.append(1) or compute(*job))
+    mel = flow(*arguments, steps=2)
+    assert len(sizes) == 4  # of two steps
+    with recording(flow):
+        recorded = flow(*arguments, steps=2)
+    assert len(sizes) == 4
+    assert mx.abs(mel - recorded).max() < 1e-5 * mx.abs(recorded).max()
 
 
 @pytest.mark.parametrize(("dtype", "least"), [(mx.float16, 0.999), (mx.bfloat16, 0.99)])

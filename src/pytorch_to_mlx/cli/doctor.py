@@ -89,7 +89,7 @@ def _computing() -> dict[str, str]:
     if facts["backend"] == "CPU" and sys.platform == "linux":
         from pytorch_to_mlx.layers import native
 
-        facts["attention"] = NATIVE if native.library() is not None else "MLX's own"
+        facts["attention"] = native.trouble() or NATIVE
     if facts["backend"] != "CPU":
         facts["MLX_ENABLE_TF32"] = os.environ.get("MLX_ENABLE_TF32", "default")
     return facts
@@ -156,8 +156,8 @@ def _advice(facts: dict[str, str]) -> list[str]:
         )
     if facts.get("attention", NATIVE) != NATIVE:
         advice.append(
-            "slow: attention and elementwise functions are compiled by g++, which is missing or fails."
-            " Mend: sudo apt-get install g++"
+            f"slow: attention is MLX's own instead of one compiled for this processor: {facts['attention']}."
+            " Mend: sudo apt-get install g++ (9 or newer)"
         )
     if facts["torch"] == "not installed":
         advice.append(

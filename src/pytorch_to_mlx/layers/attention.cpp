@@ -24,7 +24,9 @@ typedef int32_t ivec __attribute__((vector_size(4 * WIDTH)));
 
 struct Block { vec part[VECTORS]; };
 
-// 2^x for x <= 0, as layers/elementwise.py: e^x's exponent and mantissa are integers to add. nan stays.
+// 2^x for x <= 0 with a relative error of 2e-7; 0 below 2^-127, nan for nan. With x = n + r and -1 < r <= 0 the power is
+// 2^(n - 1) 2^(1 + r): n + 126 is its exponent, what 2^(1 + r) exceeds 1 by its mantissa, and to join them is to add
+// integers. The coefficients are a minimax fit of our own.
 inline vec exp2_below_zero(vec x) {
     vec bounded = x < -127.0f ? vec{} - 127.0f : x;
     ivec n = __builtin_convertvector(bounded, ivec);
@@ -75,7 +77,6 @@ extern "C" int attention(
     const float* q, const int64_t* qs, const float* k, const int64_t* ks, const float* v, const int64_t* vs,
     const float* mask, const int64_t* ms, float* out, const int64_t* os, int64_t heads, int64_t group, int64_t queries,
     int64_t keys, int64_t depth, int64_t values, float scale, int64_t first, int64_t last) {
-    const float to_base_2 = 1.4426950408889634f;
     Block* query = blocks(depth);
     Block* scores = blocks(keys);
     Block* mixed = blocks(values);
@@ -95,13 +96,13 @@ extern "C" int attention(
             for (int64_t d = 0; d < depth; ++d) {
                 float* lanes = reinterpret_cast<float*>(query + d);
                 for (int64_t i = 0; i < LANES; ++i)
-                    lanes[i] = i < count ? qn[(start + i) * qs[2] + d * qs[3]] * (scale * to_base_2) : 0.0f;
+                    lanes[i] = i < count ? qn[(start + i) * qs[2] + d * qs[3]] * scale : 0.0f;
             }
             multiply(kn, keys, depth, 1, query, depth, scores);
             if (mn)
                 for (int64_t j = 0; j < keys; ++j) {
                     float* lanes = reinterpret_cast<float*>(scores + j);
-                    for (int64_t i = 0; i < count; ++i) lanes[i] += mn[(start + i) * ms[2] + j * ms[3]] * to_base_2;
+                    for (int64_t i = 0; i < count; ++i) lanes[i] += mn[(start + i) * ms[2] + j * ms[3]];
                 }
             Block sums = {};
             for (int part = 0; part < VECTORS; ++part) {
@@ -111,7 +112,7 @@ extern "C" int attention(
                     most = each > most ? each : most;
                 }
                 for (int64_t j = 0; j < keys; ++j) {
-                    const vec weight = exp2_below_zero(scores[j].part[part] - most);
+                    const vec weight = exp2_below_zero((scores[j].part[part] - most) * 1.4426950408889634f);
                     scores[j].part[part] = weight;
                     sums.part[part] += weight;
                 }

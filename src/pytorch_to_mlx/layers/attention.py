@@ -18,7 +18,8 @@ def attention(q: mx.array, k: mx.array, v: mx.array, *, scale: float, mask: mx.a
 
     MLX's fused operation, but on the Linux CPU backend, where that is a pass over memory for each step: there, in
     float32, many queries are attended to by a function of our own (`layers.native`), several times as fast, and a
-    single one with a long past by each core for its share of the heads, a third faster.
+    single one with a long past by each core for its share of the heads, a third faster. That function evaluates its
+    inputs, and is a constant to `mx.grad`.
 
     Args:
         q: (batch, heads, queries, depth).
@@ -32,12 +33,23 @@ def attention(q: mx.array, k: mx.array, v: mx.array, *, scale: float, mask: mx.a
         (batch, heads, queries, value depth).
     """
     y = None
-    if q.dtype == mx.float32 and linux_cpu():
+    if q.dtype == k.dtype == v.dtype == mx.float32 and _fit(q, k, v) and linux_cpu():
         if q.shape[2] > 1:
             y = native.attention(q, k, v, scale, mask)
         elif mask is None and k.size >= LONG_PAST:
             y = _of_one_query(q, k, v, scale)
     return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=mask) if y is None else y
+
+
+def _fit(q: mx.array, k: mx.array, v: mx.array) -> bool:
+    """Whether shapes agree and nothing is empty; else MLX tells what is wrong."""
+    return (
+        0 not in (*q.shape, *k.shape, *v.shape)
+        and q.shape[0] == k.shape[0] == v.shape[0]
+        and k.shape[1:3] == v.shape[1:3]
+        and q.shape[3] == k.shape[3]
+        and q.shape[1] % k.shape[1] == 0
+    )
 
 
 def _of_one_query(q: mx.array, k: mx.array, v: mx.array, scale: float) -> mx.array | None:

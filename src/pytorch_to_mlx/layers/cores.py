@@ -13,8 +13,8 @@ import ctypes
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
 from itertools import cycle
 from typing import Any
@@ -31,22 +31,25 @@ _threads = 0  # of OpenBLAS, before the first of them
 _here = threading.local()
 
 
-def apart(layer: Callable[[mx.array], mx.array], batch: mx.array) -> mx.array:
+def apart(layer: Callable[[mx.array], mx.array], batch: mx.array, *held: Any) -> mx.array:
     """`layer(batch)`: where cores are ours, of each item by itself on a core of its own, and evaluated.
 
-    `batch` and all that `layer` holds must be evaluated: no thread can compute what another one was to compute.
+    `held` are the other arrays, or trees of them, that `layer` takes: they are evaluated first, for no thread can
+    compute what another one was to compute.
     """
     if len(batch) == 1 or on_one_core() or not linux_cpu() or not _streams():
         return layer(batch)
+    mx.eval(batch, *held)
     with _one_thread_for_products():
         streams = zip(range(len(batch)), cycle(_streams()), strict=False)
         jobs = [helpers().submit(_compute, layer, batch, i, stream) for i, stream in streams]
-        wait(jobs)
+        join(jobs)
     return mx.concatenate([job.result() for job in jobs])
 
 
 def _compute(layer: Callable[[mx.array], mx.array], batch: mx.array, i: int, stream: Any) -> mx.array:
     _here.alone = True
+    linux_cpu()  # which sees to the end of this thread
     with mx.stream(stream):
         y = layer(batch[i : i + 1])
         mx.eval(y)
@@ -83,6 +86,15 @@ def usable_cores() -> int:
 def on_one_core() -> bool:
     """Whether this thread computes its share of something that all cores compute."""
     return getattr(_here, "alone", False)
+
+
+def join(jobs: Sequence[Future[Any]]) -> None:
+    """Wait until the jobs are done, or until those that run are when the wait is interrupted."""
+    try:
+        wait(jobs)
+    except BaseException:
+        wait([job for job in jobs if not job.cancel()])
+        raise
 
 
 @cache

@@ -74,7 +74,4 @@ class FlowMatching(nn.Module):
         def estimate(context: mx.array) -> mx.array:
             return self.estimator(x, context, time)
 
-        if is_recording():
-            return estimate(context)
-        mx.eval(self.estimator.parameters(), x, context, time)
-        return apart(estimate, context)
+        return estimate(context) if is_recording() else apart(estimate, context, self.estimator.parameters(), x, time)
