@@ -83,7 +83,7 @@ class Contender:
 
     def variables(self, threads: int) -> dict[str, str]:
         """Its environment variables: as many threads for all, OpenBLAS for MLX alone."""
-        kept = {name: value for name, value in os.environ.items() if name not in environments.LEAKS}
+        kept = environments.environment_of_children()
         counts = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
         preload = {"LD_PRELOAD": openblas()} if self.preloads and openblas() else {}
         return {**kept, **dict.fromkeys(counts, str(threads)), **preload, "MLX_ENABLE_TF32": "0"}

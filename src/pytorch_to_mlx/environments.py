@@ -211,15 +211,19 @@ def install_torch(python: str | Path, version: str) -> None:
     _call([str(python), "-c", check], "the check for a CPU build of torch")
 
 
+def environment_of_children() -> dict[str, str]:
+    """The variables that programs started here get: without those that are meant for this process."""
+    return {name: value for name, value in os.environ.items() if name not in LEAKS}
+
+
 def _pip(python: str | Path, arguments: Sequence[str]) -> None:
     command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
     _call(command, f"pip install {' '.join(arguments)[:80]}")
 
 
 def _call(command: Sequence[str], what: str) -> None:
-    environment = {name: value for name, value in os.environ.items() if name not in LEAKS}
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, env=environment_of_children(), capture_output=True, text=True, check=False)
     except OSError as error:
         raise UpstreamError(f"{what} failed: {command[0]} does not start: {error.strerror}") from error
     if done.returncode:

@@ -55,8 +55,8 @@ def target(request: pytest.FixtureRequest) -> Target:
 def source(target: Target, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Trained weights from a package, or seeded ones that the reference writes in upstream's format."""
     reference = registry.get(target.model).reference
-    environments.install(environments.of_script(reference.script), print)
     if target.source != "seeded":
+        environments.install(environments.of_script(reference.script), print)
         return target.source
     return str(exported(reference, target.variant, tmp_path_factory.mktemp("seeded") / "ve.safetensors"))
 

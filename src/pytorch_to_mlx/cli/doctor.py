@@ -86,12 +86,12 @@ def _computing() -> dict[str, str]:
         "BLAS": blas(),
         "matmul": f"{matmul_rate():.3g} GFLOP/s in float32",
     }
-    if facts["backend"] == "CPU" and sys.platform == "linux":
+    if facts["backend"] != "CPU":
+        facts["MLX_ENABLE_TF32"] = os.environ.get("MLX_ENABLE_TF32", "default")
+    elif sys.platform == "linux":
         from pytorch_to_mlx.layers import native
 
         facts["attention"] = native.trouble() or NATIVE
-    if facts["backend"] != "CPU":
-        facts["MLX_ENABLE_TF32"] = os.environ.get("MLX_ENABLE_TF32", "default")
     return facts
 
 

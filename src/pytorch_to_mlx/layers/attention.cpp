@@ -4,7 +4,6 @@
 // the scores of a block of queries stay in the second cache until they have weighed the values.
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <cstdlib>
 

@@ -33,7 +33,7 @@ def attention(q: mx.array, k: mx.array, v: mx.array, *, scale: float, mask: mx.a
         (batch, heads, queries, value depth).
     """
     y = None
-    if q.dtype == k.dtype == v.dtype == mx.float32 and _fit(q, k, v) and linux_cpu():
+    if q.dtype == k.dtype == v.dtype == mx.float32 and linux_cpu() and _fit(q, k, v):
         if q.shape[2] > 1:
             y = native.attention(q, k, v, scale, mask)
         elif mask is None and k.size >= LONG_PAST:

@@ -14,14 +14,16 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from functools import cache
-from itertools import cycle
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache, partial
+from itertools import cycle, pairwise
+from typing import Any, TypeVar
 
 import mlx.core as mx
 
 from pytorch_to_mlx.layers.device import linux_cpu
+
+T = TypeVar("T")
 
 MOST_CORES = 4  # for batches of two: with more, OpenBLAS's threads gain as much
 
@@ -42,9 +44,8 @@ def apart(layer: Callable[[mx.array], mx.array], batch: mx.array, *held: Any) ->
     mx.eval(batch, *held)
     with _one_thread_for_products():
         streams = zip(range(len(batch)), cycle(_streams()), strict=False)
-        jobs = [helpers().submit(_compute, layer, batch, i, stream) for i, stream in streams]
-        join(jobs)
-    return mx.concatenate([job.result() for job in jobs])
+        parts = together([partial(_compute, layer, batch, i, stream) for i, stream in streams])
+    return mx.concatenate(parts)
 
 
 def _compute(layer: Callable[[mx.array], mx.array], batch: mx.array, i: int, stream: Any) -> mx.array:
@@ -65,12 +66,16 @@ def on_each_core(work: Callable[..., mx.array], *items: mx.array) -> mx.array | 
     streams = [] if on_one_core() else _streams()
     if not streams or len(items[0]) < len(streams):
         return None
-    bounds = [len(items[0]) * n // len(streams) for n in range(len(streams) + 1)]
     parts = []
-    for stream, start, end in zip(streams, bounds, bounds[1:], strict=False):
+    for stream, (start, end) in zip(streams, shares(len(items[0]), len(streams)), strict=True):
         with mx.stream(stream):
             parts.append(work(*(each[start:end] for each in items)))
     return mx.concatenate(parts)
+
+
+def shares(count: int, parts: int) -> list[tuple[int, int]]:
+    """Where each of so many parts of `count` items starts and ends; they differ by one item at most."""
+    return list(pairwise(count * n // parts for n in range(parts + 1)))
 
 
 @cache
@@ -88,17 +93,24 @@ def on_one_core() -> bool:
     return getattr(_here, "alone", False)
 
 
-def join(jobs: Sequence[Future[Any]]) -> None:
-    """Wait until the jobs are done, or until those that run are when the wait is interrupted."""
+def together(calls: Sequence[Callable[[], T]]) -> list[T]:
+    """What the calls return, each in a thread of its own, but a single one in this.
+
+    None of them still runs when this ends, not even when it is interrupted.
+    """
+    if len(calls) == 1:
+        return [calls[0]()]
+    jobs = [_helpers().submit(call) for call in calls]
     try:
         wait(jobs)
     except BaseException:
         wait([job for job in jobs if not job.cancel()])
         raise
+    return [job.result() for job in jobs]
 
 
 @cache
-def helpers() -> ThreadPoolExecutor:
+def _helpers() -> ThreadPoolExecutor:
     """Threads for shares of the work, one for each core."""
     return ThreadPoolExecutor(usable_cores(), thread_name_prefix="core")
 

@@ -15,16 +15,15 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from functools import cache
-from itertools import pairwise
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
-from pytorch_to_mlx.environments import cache_folder
-from pytorch_to_mlx.layers.cores import helpers, join, on_one_core, usable_cores
+from pytorch_to_mlx.environments import cache_folder, environment_of_children
+from pytorch_to_mlx.layers.cores import on_one_core, shares, together, usable_cores
 
 SOURCE = Path(__file__).with_name("attention.cpp")
 OPTIONS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fPIC", "-shared")
@@ -57,14 +56,7 @@ def attention(q: mx.array, k: mx.array, v: mx.array, scale: float, mask: mx.arra
     views = [np.array(each, copy=False) for each in given]
     out = np.empty((batch, queries, heads, v.shape[3]), np.float32).swapaxes(1, 2)
     cores = 1 if on_one_core() else min(usable_cores(), batch * heads)
-    bounds = [batch * heads * n // cores for n in range(cores + 1)]
-    if cores == 1:
-        _attend(views, out, scale, *bounds)
-    else:
-        jobs = [helpers().submit(_attend, views, out, scale, *span) for span in pairwise(bounds)]
-        join(jobs)
-        for job in jobs:
-            job.result()
+    together([partial(_attend, views, out, scale, *share) for share in shares(batch * heads, cores)])
     return mx.array(out.swapaxes(1, 2)).swapaxes(1, 2)
 
 
@@ -142,9 +134,8 @@ def _room() -> Path | None:
 
 
 def _compile(compiler: str, built: Path) -> None:
-    clean = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
     command = [compiler, *OPTIONS, str(SOURCE), "-o", str(built)]
-    subprocess.run(command, env=clean, check=True, capture_output=True, text=True, timeout=300)
+    subprocess.run(command, env=environment_of_children(), check=True, capture_output=True, text=True, timeout=300)
 
 
 def _processor() -> str:

@@ -87,7 +87,7 @@ def check_controls(
             left_out += 1
             continue
         stage = _controlling(reference, name)
-        own = by_stage.get(stage, []) if stage is not None else []
+        own = by_stage[stage] if stage is not None else []
         if stage is not None and not own:
             if stage not in elsewhere:
                 network = reference.stages[stage].network or "the model"
@@ -113,9 +113,9 @@ def _cheapest_first(cases: Sequence[Case], reference: Reference) -> dict[str, li
 
 def _controlling(reference: Reference, parameter: str) -> str | None:
     """The stage whose cases a change of the parameter must move: that of the innermost network around it."""
-    stages = reference.stages.items()
-    own = [(len(s.network), name) for name, s in stages if s.control_case and _within(parameter, s.network)]
-    return max(own, key=lambda each: each[0])[1] if own else None
+    stages = reference.stages
+    own = [name for name, stage in stages.items() if stage.control_case and _within(parameter, stage.network)]
+    return max(own, key=lambda name: len(stages[name].network), default=None)
 
 
 def _within(parameter: str, network: str) -> bool:
@@ -187,14 +187,9 @@ def _compare_case(ours: Mapping[str, np.ndarray], case: Case, stage: Stage, mode
             mine = mine[: len(theirs)]
         pairs[name] = (mine, theirs)
     for name, (mine, theirs) in pairs.items():
+        bar = stage.bar(mode, name) or INFO
         scope = name.rpartition("/")[0]
         near = {k.removeprefix(f"{scope}/") if scope else k: v for k, v in pairs.items()}
         yield compare_tap(
-            name,
-            mine,
-            theirs,
-            stage.bar(mode, name) or INFO,
-            floor=case.floor.get(name),
-            compared=compared.get(name, ""),
-            others=near,
+            name, mine, theirs, bar, floor=case.floor.get(name), compared=compared.get(name, ""), others=near
         )

@@ -7,6 +7,8 @@ guidance (Ho & Salimans 2022, arXiv:2207.12598), or in two by an estimator of me
 
 from __future__ import annotations
 
+from functools import partial
+
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
@@ -59,19 +61,15 @@ class FlowMatching(nn.Module):
         if self._guided:
             context = mx.concatenate([context, mx.zeros_like(context)])
         embedded = self.estimator.embed_times(times)
+        weights = self.estimator.parameters()
         x = z.astype(mx.float32)
         for step in range(len(embedded)):
-            velocity = self._velocity(x, context, embedded[step : step + 1])
+            time = embedded[step : step + 1]
+            estimate = partial(self.estimator, x, time=time)
+            # Guidance makes a batch of two, which is recorded as one.
+            velocity = estimate(context) if is_recording() else apart(estimate, context, weights, x, time)
             if self._guided:
                 velocity = (1 + GUIDANCE) * velocity[:1] - GUIDANCE * velocity[1:]
             x = tap(f"state.{step + 1}", x + (times[step + 1] - times[step]) * velocity)
             mx.async_eval(x)  # the next step is laid out while this one runs
         return x
-
-    def _velocity(self, x: mx.array, context: mx.array, time: mx.array) -> mx.array:
-        """For each of the contexts; guidance makes a batch of two, which is recorded as one."""
-
-        def estimate(context: mx.array) -> mx.array:
-            return self.estimator(x, context, time)
-
-        return estimate(context) if is_recording() else apart(estimate, context, self.estimator.parameters(), x, time)
