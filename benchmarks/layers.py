@@ -14,6 +14,8 @@ from collections.abc import Callable
 import mlx.core as mx
 import mlx.nn as nn
 
+from pytorch_to_mlx.components.decoder import Decoder, DecoderConfig, network
+from pytorch_to_mlx.decoding import KVCache
 from pytorch_to_mlx.layers import elementwise
 from pytorch_to_mlx.layers.attention import attention
 from pytorch_to_mlx.layers.convolution import Conv1d, ConvTranspose1d
@@ -38,6 +40,11 @@ TRANSPOSED = [  # time, in, out, kernel, stride
     (8000, 128, 64, 7, 3),
 ]
 HEADS = [(2, 8, 500, 64), (1, 20, 750, 64), (2, 16, 200, 64), (2, 16, 1, 64)]
+DECODERS = {  # with how many sequences
+    "Llama of 520 M, guided": (DecoderConfig(30, 1024, 4096, 16, 16, 64, rope_theta=500000.0), 2),
+    "GPT-2 medium": (DecoderConfig(24, 1024, 4096, 16, 16, 64, "layer", mlp="gelu_tanh", max_positions=1024), 1),
+}
+PAST = 300
 NATIVE: dict[str, Callable[[mx.array], mx.array]] = {
     "exp": mx.exp,
     "sigmoid": mx.sigmoid,
@@ -80,6 +87,27 @@ def attention_row(case: tuple[int, int, int, int]) -> Row:
     return f"attention {case}", lambda: native(q, k, v, scale=0.125), lambda: attention(q, k, v, scale=0.125)
 
 
+def step_row(name: str) -> Row:
+    config, batch = DECODERS[name]
+    decoder, cache, step = Decoder(config), KVCache(config.num_layers), network.step
+    x = mx.random.normal((batch, PAST + 1, config.hidden_size))
+    mx.eval(decoder.parameters(), decoder(x[:, :PAST], cache))
+
+    def one_more() -> mx.array:
+        y = decoder(x[:, PAST:], cache)
+        cache.trim(1)
+        return y
+
+    def layer_by_layer() -> mx.array:
+        network.step = lambda *_: None
+        try:
+            return one_more()
+        finally:
+            network.step = step
+
+    return f"decoding step of {name}, after {PAST} positions", layer_by_layer, one_more
+
+
 def elementwise_row(name: str, size: int) -> Row:
     x = mx.random.normal((size // 512, 512)) * 3
     mx.eval(x)
@@ -104,6 +132,7 @@ def main() -> None:
     rows += [attention_row(case) for case in HEADS]
     rows += [convolution_row(case) for case in CONVOLUTIONS]
     rows += [transposed_row(case) for case in TRANSPOSED]
+    rows += [step_row(name) for name in DECODERS]
     for name, native, ours in rows:
         once = max(seconds(native), seconds(ours))  # compiles, too
         count = repeats if once < 0.5 else 3

@@ -207,13 +207,13 @@ def test_doctor() -> None:
     assert all(isinstance(advice, str) for advice in found["advice"])
     assert any("LD_PRELOAD" in a or "libopenblas" in a for a in found["advice"]) == (facts["BLAS"] == "reference BLAS")
     assert not any("40 times" in advice for advice in found["advice"])
-    assert facts.get("attention", doctor.NATIVE) == doctor.NATIVE or any("g++" in a for a in found["advice"])
+    assert facts.get("C++", doctor.NATIVE) == doctor.NATIVE or any("g++" in a for a in found["advice"])
 
 
 def test_doctor_tells_why_attention_is_slow() -> None:
     healthy = {"backend": "CPU", "torch": "2.13.0"}
-    assert doctor._advice({**healthy, "attention": doctor.NATIVE}) == []
-    (advice,) = doctor._advice({**healthy, "attention": "g++ fails: it is too old"})
+    assert doctor._advice({**healthy, "C++": doctor.NATIVE}) == []
+    (advice,) = doctor._advice({**healthy, "C++": "g++ fails: it is too old"})
     assert "g++ fails: it is too old" in advice and "apt-get install g++" in advice
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from pytorch_to_mlx.layers import attention as attention_module
-from pytorch_to_mlx.layers import convolution, cores, elementwise, native
+from pytorch_to_mlx.layers import convolution, cores, elementwise
 from pytorch_to_mlx.layers.attention import attention
 from pytorch_to_mlx.layers.convolution import Conv1d, Conv2d, ConvTranspose1d
 from pytorch_to_mlx.layers.device import can_compile, linux_cpu
@@ -299,15 +299,13 @@ def test_only_the_linux_cpu_is_lowered(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "linux_cpu", lambda: False)
     for name in ("_dense", "_depthwise", "_transposed"):
         monkeypatch.setattr(convolution, name, refused)
-    monkeypatch.setattr(attention_module, "_of_one_query", refused)
-    monkeypatch.setattr(native, "attention", refused)
+    monkeypatch.setattr(attention_module, "_native", refused)
     for name in [each for each in vars(elementwise) if each.startswith("_fast_")]:
         monkeypatch.setattr(elementwise, name, refused)
     x = mx.random.normal((2, 100, 64))
     mx.eval(Conv1d(64, 64, 3)(x), Conv1d(64, 64, 3, groups=64)(x), ConvTranspose1d(64, 8, 4, 2)(x))
     heads = x.reshape(2, 100, 4, 16).swapaxes(1, 2)
-    monkeypatch.setattr(attention_module, "LONG_PAST", 0)
-    mx.eval(attention(heads, heads, heads, scale=0.25), attention(heads[:, :, :1], heads, heads, scale=0.25))
+    mx.eval(attention(heads, heads, heads, scale=0.25))
     mx.eval([getattr(elementwise, each[0])(x) for each in FUNCTIONS], elementwise.softmax(x))
 
 

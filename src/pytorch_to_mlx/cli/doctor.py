@@ -91,7 +91,7 @@ def _computing() -> dict[str, str]:
     elif sys.platform == "linux":
         from pytorch_to_mlx.layers import native
 
-        facts["attention"] = native.trouble() or NATIVE
+        facts["C++"] = native.trouble() or NATIVE
     return facts
 
 
@@ -154,9 +154,9 @@ def _advice(facts: dict[str, str]) -> list[str]:
             "slow: MLX multiplies matrices with a reference BLAS, much slower than OpenBLAS (docs/architecture.md)."
             f" Mend: {mend}"
         )
-    if facts.get("attention", NATIVE) != NATIVE:
+    if facts.get("C++", NATIVE) != NATIVE:
         advice.append(
-            f"slow: attention is MLX's own instead of one compiled for this processor: {facts['attention']}."
+            f"slow: attention and decoding are MLX's own instead of compiled for this processor: {facts['C++']}."
             " Mend: sudo apt-get install g++ (9 or newer)"
         )
     if facts["torch"] == "not installed":

@@ -30,13 +30,23 @@ class KVCache:
         """
         end = self.offset + keys.shape[2]
         pair = self._buffers[layer]
-        held = (_grown(None, keys, end), _grown(None, values, end)) if pair is None else pair
-        if held[0].shape[2] < end:
-            held = (_grown(held[0], keys, end), _grown(held[1], values, end))
+        held = (_grown(None, keys, end), _grown(None, values, end)) if pair is None else _with_room(pair, end)
         for buffer, new in zip(held, (keys, values), strict=True):
             buffer[:, :, self.offset : end] = new
         self._buffers[layer] = held
         return held[0][:, :, :end], held[1][:, :, :end]
+
+    def room(self) -> list[tuple[mx.array, mx.array]]:
+        """Every layer's own buffers (B, heads, room, D), for whoever writes the next position into their memory.
+
+        Raises:
+            UsageError: a layer holds nothing yet.
+        """
+        held = [pair for pair in self._buffers if pair is not None]
+        if len(held) < len(self._buffers):
+            raise UsageError("a cache without keys and values has no buffers")
+        self._buffers = [_with_room(pair, self.offset + 1) for pair in held]
+        return [pair for pair in self._buffers if pair is not None]
 
     def advance(self, count: int) -> None:
         """Count `count` positions as held."""
@@ -51,6 +61,11 @@ class KVCache:
         if not 0 <= count <= self.offset:
             raise UsageError(f"cannot trim {count} positions of a cache that holds {self.offset}")
         self.offset -= count
+
+
+def _with_room(pair: tuple[mx.array, mx.array], length: int) -> tuple[mx.array, mx.array]:
+    keys, values = pair
+    return pair if keys.shape[2] >= length else (_grown(keys, keys, length), _grown(values, values, length))
 
 
 def _grown(buffer: mx.array | None, like: mx.array, length: int) -> mx.array:

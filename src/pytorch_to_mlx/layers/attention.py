@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from functools import partial
+import ctypes
+from functools import cache, partial
+from typing import Any
 
 import mlx.core as mx
+import numpy as np
 
 from pytorch_to_mlx.layers import native
-from pytorch_to_mlx.layers.cores import on_each_core
+from pytorch_to_mlx.layers.cores import on_one_core, shares, together, usable_cores
 from pytorch_to_mlx.layers.device import linux_cpu
-
-LONG_PAST = 2**19  # values in the keys of a single query, from where on two cores read them faster than one
 
 
 def attention(q: mx.array, k: mx.array, v: mx.array, *, scale: float, mask: mx.array | None = None) -> mx.array:
     """softmax(scale q k^T + mask) v.
 
     MLX's fused operation, but on the Linux CPU backend, where that is a pass over memory for each step: there, in
-    float32, many queries are attended to by a function of our own (`layers.native`), several times as fast, and a
-    single one with a long past by each core for its share of the heads, a third faster. That function evaluates its
-    inputs, and is a constant to `mx.grad`.
+    float32, many queries are attended to by a function of our own (native/attention.cpp), several times as fast, which
+    evaluates its inputs, and is a constant to `mx.grad`.
 
     Args:
         q: (batch, heads, queries, depth).
@@ -33,11 +33,8 @@ def attention(q: mx.array, k: mx.array, v: mx.array, *, scale: float, mask: mx.a
         (batch, heads, queries, value depth).
     """
     y = None
-    if q.dtype == k.dtype == v.dtype == mx.float32 and linux_cpu() and _fit(q, k, v):
-        if q.shape[2] > 1:
-            y = native.attention(q, k, v, scale, mask)
-        elif mask is None and k.size >= LONG_PAST:
-            y = _of_one_query(q, k, v, scale)
+    if q.shape[2] > 1 and q.dtype == k.dtype == v.dtype == mx.float32 and linux_cpu() and _fit(q, k, v):
+        y = _native(q, k, v, scale, mask)
     return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=mask) if y is None else y
 
 
@@ -52,9 +49,52 @@ def _fit(q: mx.array, k: mx.array, v: mx.array) -> bool:
     )
 
 
-def _of_one_query(q: mx.array, k: mx.array, v: mx.array, scale: float) -> mx.array | None:
-    """The heads that share keys as queries of one head, and those one after another."""
-    attend = partial(mx.fast.scaled_dot_product_attention, scale=scale)
-    grouped = q.reshape(-1, 1, q.shape[1] // k.shape[1], q.shape[-1])
-    y = on_each_core(attend, grouped, k.flatten(0, 1)[:, None], v.flatten(0, 1)[:, None])
-    return None if y is None else y.reshape(*q.shape[:3], -1)
+def _native(q: mx.array, k: mx.array, v: mx.array, scale: float, mask: mx.array | None) -> mx.array | None:
+    """`attention` of float32 arrays whose shapes agree, on all cores.
+
+    Returns:
+        (batch, heads, queries, value depth), laid out as (batch, queries, heads, value depth); None where there is no
+        library, and inside `mx.compile` and `mx.vmap`.
+
+    Raises:
+        MemoryError: not enough for the scores of a block of queries.
+    """
+    if native.library() is None:
+        return None
+    batch, heads, queries, _ = q.shape
+    if mask is not None:
+        if mask.dtype == mx.bool_:
+            mask = mx.where(mask, mx.array(0, q.dtype), mx.array(-mx.inf, q.dtype))
+        mask = mx.broadcast_to(mask.astype(q.dtype), (batch, heads, queries, k.shape[2]))
+    given = [q, k, v] if mask is None else [q, k, v, mask]
+    if not native.evaluated(given):
+        return None
+    views = [native.view(each) for each in given]
+    out = np.empty((batch, queries, heads, v.shape[3]), np.float32).swapaxes(1, 2)
+    cores = 1 if on_one_core() else min(usable_cores(), batch * heads)
+    together([partial(_attend, views, out, scale, *share) for share in shares(batch * heads, cores)])
+    return mx.array(out.swapaxes(1, 2)).swapaxes(1, 2)
+
+
+def _attend(views: list[np.ndarray], out: np.ndarray, scale: float, first: int, last: int) -> None:
+    """The heads `first` to `last` of all batches; the arrays live as long as this call."""
+    q, k, v = views[:3]
+    pointers = [part for view in views for part in (view.ctypes.data, _strides(view))]
+    pointers += [None] * (8 - len(pointers)) + [out.ctypes.data, _strides(out)]
+    sizes = (q.shape[1], q.shape[1] // k.shape[1], q.shape[2], k.shape[2], q.shape[3], v.shape[3])
+    if _entry()(*pointers, *sizes, scale, first, last):
+        raise MemoryError("attention: not enough memory for the scores of a block of queries")
+
+
+def _strides(view: np.ndarray) -> Any:
+    """In elements; ctypes passes the array as a pointer."""
+    return (ctypes.c_int64 * 4)(*(stride // view.itemsize for stride in view.strides))
+
+
+@cache
+def _entry() -> Any:
+    function = getattr(native.library(), "attention")  # noqa: B009 - what it is called in C++
+    pair = [ctypes.c_void_p, ctypes.POINTER(ctypes.c_int64)]
+    function.argtypes = pair * 5 + [ctypes.c_int64] * 6 + [ctypes.c_float] + [ctypes.c_int64] * 2
+    function.restype = ctypes.c_int
+    return function

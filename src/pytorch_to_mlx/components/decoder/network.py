@@ -10,6 +10,7 @@ import mlx.nn as nn
 
 from pytorch_to_mlx.components.decoder.config import DecoderConfig
 from pytorch_to_mlx.components.decoder.rotary import Rotation, inverse_frequencies, rotation
+from pytorch_to_mlx.components.decoder.step import step
 from pytorch_to_mlx.decoding import KVCache
 from pytorch_to_mlx.errors import UsageError
 from pytorch_to_mlx.layers.attention import attention
@@ -74,16 +75,24 @@ class Decoder(nn.Module):
                 )
             hidden = hidden + self.wpe.weight[start : start + count]
         turn = rotation(self._rates, start, count, hidden.dtype) if config.rope_theta is not None else None
-        mask = causal_mask(start, count, hidden.dtype) if count > 1 else None
+        stepped = step(self, hidden, turn, cache, heads) if cache is not None else None
+        hidden, weights = stepped or self._through_layers(hidden, turn, cache, heads)
+        if cache is not None:
+            cache.advance(count)
+        return self.norm(hidden), weights
+
+    def _through_layers(
+        self, hidden: mx.array, turn: Rotation | None, cache: KVCache | None, heads: Sequence[tuple[int, int]]
+    ) -> tuple[mx.array, dict[tuple[int, int], mx.array]]:
+        count = hidden.shape[1]
+        mask = causal_mask(cache.offset if cache is not None else 0, count, hidden.dtype) if count > 1 else None
         weights: dict[tuple[int, int], mx.array] = {}
         for index, layer in enumerate(self.layers):
             store = partial(cache.update, index) if cache is not None else None
             watched = [head for number, head in heads if number == index]
             hidden, attended = layer(hidden, turn, mask, store, watched)
             weights |= {(index, head): each for head, each in zip(watched, attended, strict=True)}
-        if cache is not None:
-            cache.advance(count)
-        return self.norm(hidden), weights
+        return hidden, weights
 
 
 class DecoderLayer(nn.Module):

@@ -1,4 +1,4 @@
-// Scaled dot-product attention on a CPU, compiled for the machine it runs on (layers/native.py).
+// Scaled dot-product attention on a CPU, compiled for the machine it runs on (layers/attention.py).
 //
 // Queries lie side by side in vectors, so that the largest score, the sum and every product are taken lane by lane, and
 // the scores of a block of queries stay in the second cache until they have weighed the values.
@@ -7,37 +7,15 @@
 #include <cstdint>
 #include <cstdlib>
 
+#include "vectors.h"
+
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int WIDTH = 16, ROWS = 14;
-#elif defined(__AVX__)
-constexpr int WIDTH = 8, ROWS = 6;
-#else
-constexpr int WIDTH = 4, ROWS = 6;
-#endif
+// Rows whose sums stay in registers at once.
+constexpr int ROWS = WIDTH == 16 ? 14 : 6;
 constexpr int VECTORS = 2, LANES = VECTORS * WIDTH;
 
-typedef float vec __attribute__((vector_size(4 * WIDTH)));
-typedef int32_t ivec __attribute__((vector_size(4 * WIDTH)));
-
 struct Block { vec part[VECTORS]; };
-
-// 2^x for x <= 0 with a relative error of 2e-7; 0 below 2^-127, nan for nan. With x = n + r and -1 < r <= 0 the power is
-// 2^(n - 1) 2^(1 + r): n + 126 is its exponent, what 2^(1 + r) exceeds 1 by its mantissa, and to join them is to add
-// integers. The coefficients are a minimax fit of our own.
-inline vec exp2_below_zero(vec x) {
-    vec bounded = x < -127.0f ? vec{} - 127.0f : x;
-    ivec n = __builtin_convertvector(bounded, ivec);
-    vec r = bounded - __builtin_convertvector(n, vec);
-    vec p = 0.00021804649441037327f + vec{};
-    for (float c : {0.0025494967121630907f, 0.019158359616994858f, 0.1109815165400505f, 0.48044872283935547f,
-                    1.3862941265106201f})
-        p = p * r + c;
-    ivec mantissa = __builtin_convertvector((p * r) * 8388608.0f + 8388607.5f, ivec);
-    vec power = (vec)(mantissa + n * 8388608 + (126 * 8388608 + 1));
-    return x == x ? power : x;
-}
 
 // products[i] = sum over j of left[i * row + j * column] right[j], for N rows.
 template <int N>
