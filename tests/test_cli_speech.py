@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from pytorch_to_mlx import Audio, cli, loading
+from pytorch_to_mlx.cli import watermark
 from pytorch_to_mlx.errors import AudioError
 from pytorch_to_mlx.tasks import SpeechModel, Voice, VoiceConverter
 
@@ -215,3 +216,24 @@ def test_voices_keep_their_arrays_and_kind(tmp_path: Path) -> None:
     for name, array in arrays.items():
         np.testing.assert_array_equal(voice.arrays[name], array)
         assert voice.arrays[name].dtype == array.dtype
+
+
+def test_a_watermark_that_fails_to_be_written_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Full(Audio):
+        def write(self, path: str | Path) -> None:
+            Path(path).write_bytes(b"half")
+            raise AudioError(f"{path}: no space left")
+
+    class Marker:
+        def apply(self, audio: Audio) -> Audio:
+            return Full(audio.samples, audio.rate)
+
+    monkeypatch.setattr(watermark, "_load", lambda folder: Marker())
+    wav, out = tmp_path / "in.wav", tmp_path / "out.wav"
+    Audio(np.zeros(RATE, np.float32), RATE).write(wav)
+    out.write_bytes(b"before")
+    assert run(monkeypatch, "watermark", "dir", "apply", wav, "-o", out) == 2
+    assert "no space left" in capsys.readouterr().err
+    assert out.read_bytes() == b"before" and sorted(tmp_path.iterdir()) == [wav, out]

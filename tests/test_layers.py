@@ -107,10 +107,6 @@ def test_a_sine_that_cannot_be_told_is_nan() -> None:
     assert np.isnan(np.array(elementwise.sin(mx.full(elementwise.SMALL, 1e6)))).all()
 
 
-def test_log_is_the_natural_logarithm() -> None:
-    np.testing.assert_allclose(np.array(elementwise.log(mx.array([1.0, math.e, 0.0]))), [0, 1, -np.inf], rtol=1e-6)
-
-
 @pytest.mark.parametrize("shape", [(40, 700), (3, 50, 64), (2000, 3), (5, 4)])
 def test_softmax_agrees_with_float64_and_masks(shape: tuple[int, ...]) -> None:
     x = RNG.normal(0, 4, shape).astype(np.float32)

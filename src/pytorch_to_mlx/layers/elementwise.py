@@ -70,11 +70,6 @@ def sin(x: mx.array) -> mx.array:
     return _fast_sin(x) if _lowered(x) else mx.sin(x)
 
 
-def log(x: mx.array) -> mx.array:
-    """Natural logarithm: MLX's own everywhere, whose 8 ns an element leave little to gain."""
-    return mx.log(x)
-
-
 def softmax(x: mx.array, axis: int = -1) -> mx.array:
     """e^x over its sum along `axis`; slices of -inf alone give nan, as in torch.
 

@@ -26,7 +26,8 @@ MEANING = {
     "relative": "largest error / largest magnitude of the tap <= limit, or <= floors x floor where both are given",
     "decibels": "10 log10 of the tap's energy / the error's energy >= limit",
     "cents": "largest distance in cents <= limit, in frames where the tap `where` exceeds `above`",
-    "exact": "equal integers; a difference counts as a tie where the two `candidates` are as close as float32 can tell",
+    "exact": "equal integers; a difference counts as a tie where the two `candidates`, or a number"
+    " of `rounded` and where it rounds otherwise, are as close as float32 can tell",
     "info": "reported, not judged",
 }
 README = """# Fixtures of {model} ({variant})
@@ -142,6 +143,6 @@ def _described(case: Case, stage: Stage) -> dict[str, Any]:
 
 def _tolerance(bar: Bar, floor: float | None) -> dict[str, Any]:
     kept = {"relative": ("limit", "floors"), "decibels": ("limit",), "cents": ("limit", "where", "above")}
-    kept |= {"exact": ("candidates",)}
+    kept |= {"exact": ("candidates", "rounded")}
     told = {field: getattr(bar, field) for field in kept.get(bar.kind, ()) if getattr(bar, field)}
     return {"kind": bar.kind} | told | ({} if floor is None else {"floor": floor})
