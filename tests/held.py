@@ -34,6 +34,6 @@ def loaded(network: Network, weight_map: WeightMap, tensors: Mapping[str, np.nda
     """The network with a checkpoint's weights."""
     held = Held(tensors)
     plan = weight_map.plan(held, parameter_shapes(network))
-    network.load_weights([(name, mx.array(array)) for name, array in plan.apply(held)])
+    network.load_weights([(name, mx.array(np.ascontiguousarray(array))) for name, array in plan.apply(held)])
     network.eval()
     return network

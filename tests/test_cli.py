@@ -210,7 +210,7 @@ def test_doctor() -> None:
     assert facts.get("C++", doctor.NATIVE) == doctor.NATIVE or any("g++" in a for a in found["advice"])
 
 
-def test_doctor_tells_why_attention_is_slow() -> None:
+def test_doctor_tells_what_is_not_compiled() -> None:
     healthy = {"backend": "CPU", "torch": "2.13.0"}
     assert doctor._advice({**healthy, "C++": doctor.NATIVE}) == []
     (advice,) = doctor._advice({**healthy, "C++": "g++ fails: it is too old"})

@@ -208,6 +208,13 @@ def test_what_a_cache_returned_stays_as_it_was() -> None:
     assert before.min().item() == before.max().item() == 1
 
 
+def test_an_empty_cache_has_no_buffers() -> None:
+    cache = KVCache(2)
+    cache.update(0, mx.zeros((1, 1, 2, 2)), mx.zeros((1, 1, 2, 2)))
+    with pytest.raises(UsageError, match="layer 1"):
+        cache.room()
+
+
 def test_a_step_writes_in_place() -> None:
     """Memory tells: a step that copied would for a moment hold a buffer twice."""
     cache, buffers = KVCache(1), 2 * 64 * 256 * 64 * 4

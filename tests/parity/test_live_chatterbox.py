@@ -88,6 +88,15 @@ TARGETS = [
 ]
 
 
+MODES: dict[str, dict[str, Any]] = {
+    "float16": {"dtype": "float16"},
+    "bfloat16": {"dtype": "bfloat16"},
+    "8-bit": {"quantize": True, "q_bits": 8},
+    "4-bit": {"quantize": True, "q_bits": 4},
+}
+"""How a model is converted; half precision, which is slow here, is judged for English alone."""
+
+
 def speech(variant: str) -> list[Path]:
     """Real speech where this checkout lies beside the shared recordings; the reference brings speech-like cases too."""
     return [path for path in [SPEECH.get(variant, SHORT_SPEECH)] if path.exists()]
@@ -153,18 +162,11 @@ def test_halves_and_quantized_backbones_keep_the_logits(
     proven: Proven, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Teacher-forced, as largest error over largest magnitude; the bars are those of `validate`."""
-    if proven.target.variant != "english":
-        pytest.skip("the same networks as English's, or smaller")
     recorded = proven.recorded()
     forced = replace(recorded, cases=tuple(case for case in recorded.cases if case.name == "t3/forward"))
-    choices: dict[str, dict[str, Any]] = {
-        "float16": {"dtype": "float16"},
-        "bfloat16": {"dtype": "bfloat16"},
-        "8-bit": {"quantize": True, "q_bits": 8},
-        "4-bit": {"quantize": True, "q_bits": 4},
-    }
-    for mode, choice in choices.items():
-        convert(str(proven.source), tmp_path / mode, port="chatterbox", variant="english", **choice)
+    modes = [mode for mode in MODES if proven.target.variant == "english" or "bit" in mode]
+    for mode in modes:
+        convert(str(proven.source), tmp_path / mode, port="chatterbox", variant=proven.target.variant, **MODES[mode])
         (result,) = compare(load(tmp_path / mode), forced, REFERENCE, mode)
         (logits,) = [tap for tap in result.taps if tap.kind != "info"]
         with capsys.disabled():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import mlx.core as mx
+import numpy as np
 
 from pytorch_to_mlx.errors import UsageError
 
@@ -19,6 +22,17 @@ class KVCache:
     def __init__(self, num_layers: int) -> None:
         self.offset = 0
         self._buffers: list[tuple[mx.array, mx.array] | None] = [None] * num_layers
+        self._own = False  # whether nobody else can see the buffers' memory
+
+    def __copy__(self) -> KVCache:
+        """A cache that goes on by itself from here; memory is copied when one of the two is written to."""
+        twin = KVCache(len(self._buffers))
+        twin.offset, twin._buffers = self.offset, [*self._buffers]
+        self._own = False
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> KVCache:
+        return self.__copy__()
 
     def update(self, layer: int, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
         """Put a layer's keys and values (B, heads, T, D) after those held.
@@ -34,19 +48,27 @@ class KVCache:
         for buffer, new in zip(held, (keys, values), strict=True):
             buffer[:, :, self.offset : end] = new
         self._buffers[layer] = held
+        self._own = False
         return held[0][:, :, :end], held[1][:, :, :end]
 
     def room(self) -> list[tuple[mx.array, mx.array]]:
-        """Every layer's own buffers (B, heads, room, D), for whoever writes the next position into their memory.
+        """Every layer's buffers (B, heads, room, D), for whoever writes the next position into their memory.
+
+        MLX's arrays are values: what `update` returned, and what is yet to be computed from it, must not change. So the
+        buffers are copied where anybody else may see their memory; step after step they are the same.
 
         Raises:
             UsageError: a layer holds nothing yet.
         """
-        held = [pair for pair in self._buffers if pair is not None]
-        if len(held) < len(self._buffers):
-            raise UsageError("a cache without keys and values has no buffers")
-        self._buffers = [_with_room(pair, self.offset + 1) for pair in held]
-        return [pair for pair in self._buffers if pair is not None]
+        held: list[tuple[mx.array, mx.array]] = []
+        for index, pair in enumerate(self._buffers):
+            if pair is None:
+                raise UsageError(f"layer {index} of the cache holds nothing yet")
+            grown = _with_room(pair, self.offset + 1)
+            held.append(grown if self._own or grown is not pair else _copied(pair))
+            self._buffers[index] = held[-1]  # what it replaces is freed before the next is copied
+        self._own = True
+        return held
 
     def advance(self, count: int) -> None:
         """Count `count` positions as held."""
@@ -66,6 +88,12 @@ class KVCache:
 def _with_room(pair: tuple[mx.array, mx.array], length: int) -> tuple[mx.array, mx.array]:
     keys, values = pair
     return pair if keys.shape[2] >= length else (_grown(keys, keys, length), _grown(values, values, length))
+
+
+def _copied(pair: tuple[mx.array, mx.array]) -> tuple[mx.array, mx.array]:
+    """MLX's own ways to copy share memory."""
+    keys, values = (mx.array(np.array(buffer, copy=False)) for buffer in pair)
+    return keys, values
 
 
 def _grown(buffer: mx.array | None, like: mx.array, length: int) -> mx.array:

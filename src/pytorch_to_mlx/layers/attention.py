@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import mlx.core as mx
@@ -82,19 +82,12 @@ def _attend(views: list[np.ndarray], out: np.ndarray, scale: float, first: int, 
     pointers = [part for view in views for part in (view.ctypes.data, _strides(view))]
     pointers += [None] * (8 - len(pointers)) + [out.ctypes.data, _strides(out)]
     sizes = (q.shape[1], q.shape[1] // k.shape[1], q.shape[2], k.shape[2], q.shape[3], v.shape[3])
-    if _entry()(*pointers, *sizes, scale, first, last):
+    array, size = [ctypes.c_void_p, ctypes.POINTER(ctypes.c_int64)], ctypes.c_int64
+    attend = native.function("attention", *array * 5, *[size] * 6, ctypes.c_float, size, size)
+    if attend(*pointers, *sizes, scale, first, last):
         raise MemoryError("attention: not enough memory for the scores of a block of queries")
 
 
 def _strides(view: np.ndarray) -> Any:
     """In elements; ctypes passes the array as a pointer."""
     return (ctypes.c_int64 * 4)(*(stride // view.itemsize for stride in view.strides))
-
-
-@cache
-def _entry() -> Any:
-    function = getattr(native.library(), "attention")  # noqa: B009 - what it is called in C++
-    pair = [ctypes.c_void_p, ctypes.POINTER(ctypes.c_int64)]
-    function.argtypes = pair * 5 + [ctypes.c_int64] * 6 + [ctypes.c_float] + [ctypes.c_int64] * 2
-    function.restype = ctypes.c_int
-    return function

@@ -57,19 +57,18 @@ def _compute(layer: Callable[[mx.array], mx.array], batch: mx.array, i: int, str
     return y
 
 
-def on_each_core(work: Callable[..., mx.array], *items: mx.array) -> mx.array | None:
-    """`work` of the first and of the next of all `items`, each core its share, joined; None where cores are not ours,
-    and for fewer items than cores.
+def on_each_core(work: Callable[[mx.array], mx.array], items: mx.array) -> mx.array | None:
+    """`work` of `items`, each core its share of them, joined; None where cores are not ours, and for fewer than cores.
 
     For work whose products OpenBLAS leaves to one thread.
     """
     streams = [] if on_one_core() else _streams()
-    if not streams or len(items[0]) < len(streams):
+    if not streams or len(items) < len(streams):
         return None
     parts = []
-    for stream, (start, end) in zip(streams, shares(len(items[0]), len(streams)), strict=True):
+    for stream, (start, end) in zip(streams, shares(len(items), len(streams)), strict=True):
         with mx.stream(stream):
-            parts.append(work(*(each[start:end] for each in items)))
+            parts.append(work(items[start:end]))
     return mx.concatenate(parts)
 
 
@@ -94,7 +93,7 @@ def on_one_core() -> bool:
 
 
 def together(calls: Sequence[Callable[[], T]]) -> list[T]:
-    """What the calls return, each in a thread of its own, but a single one in this.
+    """What the calls return, as many at once as there are cores; a single one runs in this thread.
 
     None of them still runs when this ends, not even when it is interrupted.
     """

@@ -37,6 +37,9 @@ class Decoder(nn.Module):
     def __call__(self, embeddings: mx.array, cache: KVCache | None = None) -> mx.array:
         """Hidden states after the final norm.
 
+        A single position of one sequence or two is computed in one call on the Linux CPU backend, in float32
+        (`components/decoder/step.py`): evaluated at once, and a constant to `mx.grad`.
+
         Args:
             embeddings: (B, T, hidden_size), the positions that follow those in `cache`.
             cache: keys and values of the positions before, extended by these.
@@ -46,6 +49,7 @@ class Decoder(nn.Module):
 
         Raises:
             UsageError: more positions than the learned table has.
+            MemoryError: not enough for the threads of that call.
         """
         return self._run(embeddings, cache, ())[0]
 
@@ -59,7 +63,14 @@ class Decoder(nn.Module):
 
         Returns:
             (B, T, hidden_size) and, in the order of `heads`, (B, len(heads), T, all positions), float32, rows sum to 1.
+
+        Raises:
+            UsageError: more positions than the learned table has, or a head that there is not.
+            MemoryError: as above.
         """
+        for layer, head in heads:
+            if not (0 <= layer < len(self.layers) and 0 <= head < self.config.num_heads):
+                raise UsageError(f"head {head} of layer {layer} is none of the model's")
         hidden, weights = self._run(embeddings, cache, heads)
         return hidden, mx.stack([weights[pair] for pair in heads], axis=1)
 

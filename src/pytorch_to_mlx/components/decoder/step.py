@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from pytorch_to_mlx.components.decoder.network import Decoder, DecoderLayer
 
 MOST_SEQUENCES = 2
+MOST_THREADS = 16  # fewer than that read as fast as memory can be read
 
 
 class _Sizes(ctypes.Structure):
@@ -40,7 +40,7 @@ class _Sizes(ctypes.Structure):
 def step(
     decoder: Decoder, x: mx.array, turn: Rotation | None, past: KVCache, heads: Sequence[tuple[int, int]]
 ) -> tuple[mx.array, dict[tuple[int, int], mx.array]] | None:
-    """One more position through all layers, on the Linux CPU backend in float32.
+    """One more position through all layers, on the Linux CPU backend in float32. A constant to `mx.grad`.
 
     Args:
         x: (B, 1, hidden_size), what goes into the first layer.
@@ -50,36 +50,44 @@ def step(
 
     Returns:
         What comes out of the last layer, (B, 1, hidden_size), and the attention of each of `heads`, (B, 1, all
-        positions). None where it is MLX's to do: elsewhere, in other types, quantized, at the first position, for more
-        than two sequences, and inside `mx.compile` and `mx.vmap`.
+        positions). None where it is MLX's to do: elsewhere and without g++, in other types, quantized, at the first
+        position, for several positions or more than two sequences, for weights of another shape or layout, and inside
+        `mx.compile` and `mx.vmap`.
 
     Raises:
         MemoryError: not enough for the threads.
     """
-    config, (batch, count, _) = decoder.config, x.shape
-    if count > 1 or batch > MOST_SEQUENCES or not past.offset or not linux_cpu() or native.library() is None:
+    config, batch = decoder.config, len(x)
+    if batch > MOST_SEQUENCES or not _fit([x], [(batch, 1, config.hidden_size)]) or not past.offset or not linux_cpu():
+        return None
+    shapes = _shapes(config)
+    weights: list[list[mx.array | None]] = []
+    for layer in decoder.layers:
+        weights.append(_weights(layer))
+        if not _fit(weights[-1], shapes):
+            return None
+    given = [x, *(turn or ()), *(each for layer in weights for each in layer if each is not None)]
+    if native.library() is None or not native.evaluated(given):
         return None
     buffers = past.room()
     kept = (batch, config.num_kv_heads, buffers[0][0].shape[2], config.head_dim)
-    layers = [[*_weights(layer), *pair] for layer, pair in zip(decoder.layers, buffers, strict=True)]
-    if not _fit([x], [(batch, 1, config.hidden_size)]) or not all(_fit(each, _shapes(config, kept)) for each in layers):
+    if not _fit([each for pair in buffers for each in pair], [kept] * (2 * len(weights))):
         return None
-    arrays = [array for layer in layers for array in layer]
-    if not native.evaluated([x, *(turn or ()), *(each for each in arrays if each is not None)]):
-        return None
+    arrays = [each for layer, pair in zip(weights, buffers, strict=True) for each in (*layer, *pair)]
+    mx.eval(buffers)
     try:
         table = (ctypes.c_void_p * len(arrays))(*map(_address, arrays))
     except TypeError:  # not one value after the other
         return None
     y, positions = np.array(x, order="C"), past.offset + 1
     attended = np.empty((len(heads), batch, 1, positions), np.float32)
-    watched = (ctypes.c_void_p * (config.num_layers * config.num_heads))()
-    for (layer, head), weights in zip(heads, attended, strict=True):
-        watched[layer * config.num_heads + head] = weights.ctypes.data
+    watched = (ctypes.c_void_p * (len(weights) * config.num_heads))()
+    for (layer, head), share in zip(heads, attended, strict=True):
+        watched[layer * config.num_heads + head] = share.ctypes.data
     cosine, sine = (np.array(turn.cos), np.array(turn.sin[0, 1])) if turn is not None else (None, None)
     sizes = _Sizes(
-        1 if on_one_core() else usable_cores(),
-        config.num_layers,
+        1 if on_one_core() else min(usable_cores(), MOST_THREADS),
+        len(weights),
         batch,
         config.hidden_size,
         config.intermediate_size,
@@ -93,9 +101,10 @@ def step(
         config.norm_eps,
     )
     pointers = [None if each is None else each.ctypes.data for each in (cosine, sine)]
-    if _entry()(ctypes.byref(sizes), table, *pointers, watched if heads else None, y.ctypes.data):
+    decode = native.function("decode", ctypes.POINTER(_Sizes), *[ctypes.c_void_p] * 5)
+    if decode(ctypes.byref(sizes), table, *pointers, watched if heads else None, y.ctypes.data):
         raise MemoryError("decoder: not enough memory for the threads of a step")
-    return mx.array(y), {pair: mx.array(weights) for pair, weights in zip(heads, attended, strict=True)}
+    return mx.array(y), {pair: mx.array(share) for pair, share in zip(heads, attended, strict=True)}
 
 
 def _weights(layer: DecoderLayer) -> list[mx.array | None]:
@@ -108,8 +117,8 @@ def _weights(layer: DecoderLayer) -> list[mx.array | None]:
     return affine + [attention[name].weight if name in attention else None for name in ("q_norm", "k_norm")]
 
 
-def _shapes(config: DecoderConfig, kept: tuple[int, ...]) -> list[tuple[int, ...] | None]:
-    """Those of `_weights`, and of keys and values. What is quantized has others."""
+def _shapes(config: DecoderConfig) -> list[tuple[int, ...] | None]:
+    """Those of `_weights`. What is quantized has others."""
     hidden, inner, depth = config.hidden_size, config.intermediate_size, config.head_dim
     heads, every = config.num_heads * depth, (config.num_heads + 2 * config.num_kv_heads) * depth
 
@@ -125,7 +134,6 @@ def _shapes(config: DecoderConfig, kept: tuple[int, ...]) -> list[tuple[int, ...
         *linear(2 * inner if config.mlp == "swiglu" else inner, hidden, config.mlp_bias),
         *linear(hidden, inner, config.mlp_bias),
         *[(depth,) if config.qk_norm else None] * 2,
-        *[kept] * 2,
     ]
 
 
@@ -138,11 +146,3 @@ def _fit(arrays: Sequence[mx.array | None], shapes: Sequence[tuple[int, ...] | N
 def _address(array: mx.array | None) -> int | None:
     memory: Any = array  # a buffer, which its stub does not tell
     return None if array is None else ctypes.addressof(ctypes.c_char.from_buffer(memory))
-
-
-@cache
-def _entry() -> Any:
-    function = getattr(native.library(), "decode")  # noqa: B009 - what it is called in C++
-    function.argtypes = [ctypes.POINTER(_Sizes), *[ctypes.c_void_p] * 5]
-    function.restype = ctypes.c_int
-    return function

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -51,6 +52,14 @@ def library() -> ctypes.CDLL | None:
         return _made()[0]
 
 
+@cache
+def function(name: str, *types: Any) -> Any:
+    """A function of the library, which there is, that takes arguments of these types and returns an int."""
+    entry = getattr(library(), name)
+    entry.argtypes, entry.restype = types, ctypes.c_int
+    return entry
+
+
 def trouble() -> str:
     """Why there is no library; "" where there is one."""
     with _building:
@@ -82,7 +91,7 @@ def _made() -> tuple[ctypes.CDLL | None, str]:
     except subprocess.CalledProcessError as error:
         return None, f"g++ fails: {(error.stderr.strip().splitlines() or ['it says nothing'])[-1]}"
     except (OSError, subprocess.SubprocessError) as error:
-        return None, f"what is written in C++ cannot be compiled: {error}"
+        return None, f"what is written in C++ cannot be compiled or loaded: {error}"
 
 
 def _room() -> Path | None:

@@ -24,7 +24,8 @@ inline __attribute__((always_inline)) void products(
     vec sums[N][VECTORS] = {};
     for (int64_t j = 0; j < count; ++j)
         for (int i = 0; i < N; ++i)
-            for (int part = 0; part < VECTORS; ++part) sums[i][part] += left[i * row + j * column] * right[j].part[part];
+            for (int part = 0; part < VECTORS; ++part)
+                sums[i][part] += left[i * row + j * column] * right[j].part[part];
     for (int i = 0; i < N; ++i)
         for (int part = 0; part < VECTORS; ++part) result[i].part[part] = sums[i][part];
 }

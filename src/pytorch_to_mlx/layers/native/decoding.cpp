@@ -18,11 +18,14 @@ namespace {
 
 struct Affine { const float *weight, *bias; };  // the bias may be missing
 
+// In the order of components/decoder/step.py, as a row of its table of pointers.
 struct Layer {
     Affine attention_norm, qkv, attention_output, mlp_norm, inward, outward;
     const float *q_norm, *k_norm;  // may be missing
     float *keys, *values;          // (batch, kv heads, room, depth)
 };
+
+static_assert(sizeof(Layer) == 16 * sizeof(void*), "a row of 16 pointers");
 
 struct Sizes {
     int64_t threads, layers, batch, hidden, inner, heads, kv_heads, depth;
@@ -31,9 +34,18 @@ struct Sizes {
     float epsilon;
 };
 
-struct Share { int64_t first, last; };
+struct Span { int64_t first, last; };
 
-Share share(int64_t count, int64_t of, int64_t which) { return {count * which / of, count * (which + 1) / of}; }
+Span share(int64_t count, int64_t of, int64_t which) { return {count * which / of, count * (which + 1) / of}; }
+
+// Leaves the core to its other half for a moment.
+inline void pause() {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+}
 
 // Where threads wait for each other. They spin, since the others come within microseconds.
 class Meeting {
@@ -47,8 +59,7 @@ class Meeting {
             round_.store(round + 1);
             return;
         }
-        for (int spins = 0; round_.load() == round; ++spins)
-            if (spins > 4000) std::this_thread::yield();
+        for (int spins = 0; round_.load() == round; ++spins) spins < 4000 ? pause() : std::this_thread::yield();
     }
 
   private:
@@ -97,12 +108,12 @@ void rows(Affine linear, int64_t row, int64_t count, const float* x, Take take) 
         }
 }
 
-// take(b, row, weight[row] . x[b] + bias[row]) for a share of the rows.
+// take(b, row, weight[row] . x[b] + bias[row]) for a span of the rows.
 template <int B, typename Take>
-void multiply(Affine linear, Share share, int64_t count, const float* x, Take take) {
-    int64_t row = share.first;
-    for (; row + 4 <= share.last; row += 4) rows<4, B>(linear, row, count, x, take);
-    for (; row < share.last; ++row) rows<1, B>(linear, row, count, x, take);
+void multiply(Affine linear, Span span, int64_t count, const float* x, Take take) {
+    int64_t row = span.first;
+    for (; row + 4 <= span.last; row += 4) rows<4, B>(linear, row, count, x, take);
+    for (; row < span.last; ++row) rows<1, B>(linear, row, count, x, take);
 }
 
 // to = sum over j of weights[j] values[j], for N vectors of each of the values.
@@ -117,7 +128,8 @@ void mix(const float* weights, const float* values, int64_t count, int64_t depth
 template <int B>
 class Step {
   public:
-    Step(const Sizes& sizes, const Layer* layers, const float* cosine, const float* sine, float* const* watched, float* x)
+    Step(const Sizes& sizes, const Layer* layers, const float* cosine, const float* sine, float* const* watched,
+         float* x)
         : s(sizes), layers_(layers), cosine_(cosine), sine_(sine), watched_(watched), x_(x), meeting_(sizes.threads),
           heads_(s.heads + 2 * s.kv_heads), qkv_(B * heads_ * s.depth), attended_(B * s.heads * s.depth),
           gate_(s.gated * B * s.inner), inner_(B * s.inner), normed_(s.threads * B * s.hidden),
@@ -126,8 +138,8 @@ class Step {
     void run(int64_t thread) {
         float* normed = normed_.data() + thread * B * s.hidden;  // each computes all of it, so as not to wait
         float* scores = scores_.data() + thread * (s.past + 1 + WIDTH);
-        const Share kv_heads = share(s.kv_heads, s.threads, thread), inner = share(s.inner, s.threads, thread),
-                    hidden = share(s.hidden, s.threads, thread);
+        const Span kv_heads = share(s.kv_heads, s.threads, thread), inner = share(s.inner, s.threads, thread),
+                   hidden = share(s.hidden, s.threads, thread);
         for (int64_t n = 0; n < s.layers; ++n) {
             const Layer& layer = layers_[n];
             norm(layer.attention_norm, normed);
@@ -152,10 +164,10 @@ class Step {
     }
 
     // Queries, keys and values of some heads.
-    void project(Affine qkv, Share kv, const float* normed) {
+    void project(Affine qkv, Span kv, const float* normed) {
         const int64_t group = s.heads / s.kv_heads, keys = s.heads, values = s.heads + s.kv_heads;
-        for (Share heads : {Share{kv.first * group, kv.last * group}, Share{keys + kv.first, keys + kv.last},
-                            Share{values + kv.first, values + kv.last}})
+        for (Span heads : {Span{kv.first * group, kv.last * group}, Span{keys + kv.first, keys + kv.last},
+                           Span{values + kv.first, values + kv.last}})
             multiply<B>(qkv, {heads.first * s.depth, heads.last * s.depth}, s.hidden, normed,
                         [&](int b, int64_t row, float y) { qkv_[b * heads_ * s.depth + row] = y; });
     }
@@ -222,17 +234,17 @@ class Step {
         }
     }
 
-    // A share of what goes inward, activated: silu(gate) * up, or gelu(up).
-    void feed(Affine inward, Share share, const float* normed) {
+    // A span of what goes inward, activated: silu(gate) * up, or gelu(up).
+    void feed(Affine inward, Span span, const float* normed) {
         const int64_t up = s.gated * s.inner;  // the gate's rows come first
         if (s.gated)
-            multiply<B>(inward, share, s.hidden, normed,
+            multiply<B>(inward, span, s.hidden, normed,
                         [&](int b, int64_t row, float y) { gate_[b * s.inner + row] = y; });
-        multiply<B>(inward, {up + share.first, up + share.last}, s.hidden, normed,
+        multiply<B>(inward, {up + span.first, up + span.last}, s.hidden, normed,
                     [&](int b, int64_t row, float y) { inner_[b * s.inner + row - up] = y; });
         for (int b = 0; b < B; ++b)
-            for (int64_t i = share.first; i < share.last; i += WIDTH) {
-                const size_t size = std::min<int64_t>(WIDTH, share.last - i) * sizeof(float);
+            for (int64_t i = span.first; i < span.last; i += WIDTH) {
+                const size_t size = std::min<int64_t>(WIDTH, span.last - i) * sizeof(float);
                 vec x = {}, gate = {};
                 std::memcpy(&x, &inner_[b * s.inner + i], size);
                 if (s.gated) {
@@ -245,8 +257,8 @@ class Step {
             }
     }
 
-    void add(Affine linear, Share share, const float* from, int64_t count) {
-        multiply<B>(linear, share, count, from, [&](int b, int64_t row, float y) { x_[b * s.hidden + row] += y; });
+    void add(Affine linear, Span span, const float* from, int64_t count) {
+        multiply<B>(linear, span, count, from, [&](int b, int64_t row, float y) { x_[b * s.hidden + row] += y; });
     }
 
     const Sizes s;
@@ -273,20 +285,19 @@ bool run(const Sizes& sizes, const Layer* layers, const float* cosine, const flo
                 if (word == WORK) step.run(n);
             });
         word = WORK;
-        step.run(0);
     } catch (const std::exception&) {  // no thread more can be had
         word = LEAVE;
     }
+    if (word == WORK) step.run(0);
     for (auto& each : others) each.join();
     return word == WORK;
 }
 
 }  // namespace
 
-// Adds to x (batch, hidden) what the layers add, and to the cache the position's keys and values. Cosines and sines of
-// the position, (depth / 2) each, are null for no rotation; watched[layer * heads + head] is null, or takes the head's
-// attention (batch, past + 1). For one sequence or two. Returns 0, or 1 if memory or threads are
-// lacking.
+// Adds to x (batch, hidden) what the layers add, and to the cache the position's keys and values, for one sequence or
+// two. Cosines and sines of the position, (depth / 2) each, are null for no rotation; watched[layer * heads + head] is
+// null, or takes the head's attention (batch, past + 1). Returns 0, or 1 if memory or threads are lacking.
 extern "C" int decode(const Sizes* sizes, const Layer* layers, const float* cosine, const float* sine,
                       float* const* watched, float* x) {
     try {

@@ -25,9 +25,9 @@ inline float sum(vec x) {
     return lanes;
 }
 
-// 2^x for x <= 0 with a relative error of 2e-7; 0 below 2^-127, nan for nan. With x = n + r and -1 < r <= 0 the power is
-// 2^(n - 1) 2^(1 + r): n + 126 is its exponent, what 2^(1 + r) exceeds 1 by its mantissa, and to join them is to add
-// integers. The coefficients are a minimax fit of our own.
+// 2^x for x <= 0 with a relative error of 2e-7 down to 2^-126; below it no more than that, from 2^-127 on 0; nan for
+// nan. With x = n + r and -1 < r <= 0 the power is 2^(n - 1) 2^(1 + r): n + 126 is its exponent, what 2^(1 + r) exceeds
+// 1 by its mantissa, and to join them is to add integers. The coefficients are a minimax fit of our own.
 inline vec exp2_below_zero(vec x) {
     vec bounded = x < -127.0f ? vec{} - 127.0f : x;
     ivec n = __builtin_convertvector(bounded, ivec);

@@ -38,6 +38,8 @@ LEADING: tuple[str, ...] = ()
 CONTROL_CASE = "control"
 ALIVE = {"nearest_logits": 0.3, "distinct_share": 0.25}
 
+STEPS = 20
+"""The last so many scores are computed as `generate` computes them."""
 MISSES = 10
 """After so many tokens that are not upstream's, generation is given up."""
 
@@ -63,7 +65,8 @@ def _force(network: T3, inputs: Mapping[str, np.ndarray]) -> None:
 
 def _generate(network: T3, inputs: Mapping[str, np.ndarray], noise: Mapping[str, np.ndarray]) -> None:
     """Tokens as `generate` gives them, which after each that is not upstream's goes on from upstream's: so one tie does
-    not make all that follows incomparable. Scores, attention and verdicts are of upstream's tokens, in one pass.
+    not make all that follows incomparable. Scores, attention and verdicts are of upstream's tokens, in one pass, the
+    last scores step by step.
     """
     condition, text = _condition(network, inputs), inputs["text"]
     names = (
@@ -77,7 +80,11 @@ def _generate(network: T3, inputs: Mapping[str, np.ndarray], noise: Mapping[str,
 
     utterance = Utterance(network, condition, text, settings.cfg_weight, theirs[:-1])
     if settings.temperature == 0:
-        tap("scores", _scores(network.config, settings, utterance.logits, theirs))
+        said, rest = theirs[: -STEPS - 1], theirs[-STEPS - 1 : -1]
+        stepping = Utterance(network, condition, text, settings.cfg_weight, said)
+        stepped = [stepping.step(mx.array([token])) for token in rest]
+        logits = mx.concatenate([utterance.logits[: len(theirs) - len(rest)], *stepped])
+        tap("scores", _scores(network.config, settings, logits, theirs))
 
     ours: list[int] = []
     misses = 0
