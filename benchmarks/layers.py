@@ -93,20 +93,20 @@ def attention_row(case: tuple[int, int, int, int]) -> Row:
 
 def step_row(name: str) -> Row:
     config, batch = DECODERS[name]
-    decoder, cache = Decoder(config), KVCache(config.num_layers)
+    decoder, caches = Decoder(config), [KVCache(config.num_layers) for _ in range(2)]
     x = mx.random.normal((batch, PAST + 1, config.hidden_size))
-    mx.eval(decoder.parameters(), decoder(x[:, :PAST], cache))
+    mx.eval(decoder.parameters(), [decoder(x[:, :PAST], cache) for cache in caches])
 
-    def one_more() -> mx.array:
+    def one_more(cache: KVCache) -> mx.array:
         y = decoder(x[:, PAST:], cache)
         cache.trim(1)
         return y
 
     def layer_by_layer() -> mx.array:
         with patch.object(network, "step", return_value=None):
-            return one_more()
+            return one_more(caches[0])
 
-    return f"decoding step of {name}, after {PAST} positions", layer_by_layer, one_more
+    return f"decoding step of {name}, after {PAST} positions", layer_by_layer, partial(one_more, caches[1])
 
 
 def elementwise_row(name: str, size: int) -> Row:
