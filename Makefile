@@ -1,4 +1,4 @@
-# make demo: convert two trained models, prove them, run them on speech. make test: the fast tests.
+# make demo: convert trained models, prove them, run them on speech. make test: the fast tests.
 # Each sets up .venv by itself. PYTHON chooses the interpreter, BACKEND=cuda MLX's CUDA backend on Linux.
 
 NEEDED := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
@@ -27,7 +27,7 @@ test: $(INSTALLED)
 	$(RUN)/python -m pytest
 
 parity: $(INSTALLED)
-	$(RUN)/python -m pytest -m parity
+	$(RUN)/python -m pytest -m parity --durations=12 --durations-min=20
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports

@@ -1,5 +1,6 @@
-"""The whole of it on real speech: convert trained PyTorch weights, prove them against upstream, and use them.
+"""The whole of it on speech: convert trained PyTorch weights, prove them against upstream, and use them.
 
+People's recordings where ../shared/audio has a manifest.json, else espeak-ng's voices.
 Run by `make demo`; writes into demo-output/. What is converted and proven already is kept, unless the code
 has changed or --fresh is given.
 Exit status 1: a model differs from upstream, or voices are not told apart.
@@ -112,7 +113,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reports = [validate_once(output / model.folder, fresh) for model in MODELS]
 
     CONSOLE.rule("Who speaks", align="left")
-    recordings = voices.find(ROOT.parent / "shared" / "audio")
+    audio = ROOT.parent / "shared" / "audio"
+    recordings = voices.find(audio)
+    said_by = f"recordings in {audio}" if (audio / "manifest.json").is_file() else "made by espeak-ng"
+    say(f"{len(recordings)} voices, {said_by}")
     comparison = compare(load(output / MODELS[0].folder), recordings)
     say(matrix_text(comparison))
     say(comparison.summary())

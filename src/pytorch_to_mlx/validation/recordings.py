@@ -55,7 +55,9 @@ def record_reference(
         / "recordings"
         / f"{reference.script.removesuffix('.py')}-{digest.hexdigest()[:16]}.safetensors"
     )
-    if not path.exists():
+    if path.exists():
+        note(f"upstream ({reference.upstream}) as recorded before, by the same code on the same weights: {path}")
+    else:
         path.parent.mkdir(parents=True, exist_ok=True)
         environments.install(environment, note)
         note(f"running upstream ({reference.upstream})")
