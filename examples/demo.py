@@ -113,10 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reports = [validate_once(output / model.folder, fresh) for model in MODELS]
 
     CONSOLE.rule("Who speaks", align="left")
-    audio = ROOT.parent / "shared" / "audio"
-    recordings = voices.find(audio)
-    said_by = f"recordings in {audio}" if (audio / "manifest.json").is_file() else "made by espeak-ng"
-    say(f"{len(recordings)} voices, {said_by}")
+    recordings = voices.find(ROOT.parent / "shared" / "audio")
+    say(f"{len(recordings)} recordings: {'; '.join(sorted({voice.licence for voice in recordings}))}")
     comparison = compare(load(output / MODELS[0].folder), recordings)
     say(matrix_text(comparison))
     say(comparison.summary())

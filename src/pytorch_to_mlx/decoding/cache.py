@@ -52,7 +52,7 @@ class KVCache:
         return held[0][:, :, :end], held[1][:, :, :end]
 
     def room(self) -> list[tuple[mx.array, mx.array]]:
-        """Every layer's buffers (B, heads, room, D), for whoever writes the next position into their memory.
+        """Every layer's buffers (B, heads, room, D), evaluated, for whoever writes the next position into their memory.
 
         MLX's arrays are values: what `update` returned, and what is yet to be computed from it, must not change. So the
         buffers are copied where anybody else may see their memory; step after step they are the same.
@@ -67,6 +67,7 @@ class KVCache:
             grown = _with_room(pair, self.offset + 1)
             held.append(grown if self._own or grown is not pair else _copied(pair))
             self._buffers[index] = held[-1]  # what it replaces is freed before the next is copied
+        mx.eval(held)
         self._own = True
         return held
 

@@ -69,7 +69,7 @@ def _native(q: mx.array, k: mx.array, v: mx.array, scale: float, mask: mx.array 
     given = [q, k, v] if mask is None else [q, k, v, mask]
     if not native.evaluated(given):
         return None
-    views = [native.view(each) for each in given]
+    views = [np.array(each, copy=False) for each in given]
     out = np.empty((batch, queries, heads, v.shape[3]), np.float32).swapaxes(1, 2)
     cores = 1 if on_one_core() else min(usable_cores(), batch * heads)
     together([partial(_attend, views, out, scale, *share) for share in shares(batch * heads, cores)])

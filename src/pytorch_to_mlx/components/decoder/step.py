@@ -74,7 +74,6 @@ def step(
     if not _fit([each for pair in buffers for each in pair], [kept] * (2 * len(weights))):
         return None
     arrays = [each for layer, pair in zip(weights, buffers, strict=True) for each in (*layer, *pair)]
-    mx.eval(buffers)
     try:
         table = (ctypes.c_void_p * len(arrays))(*map(_address, arrays))
     except TypeError:  # not one value after the other

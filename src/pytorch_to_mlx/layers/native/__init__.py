@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-import numpy as np
 
 from pytorch_to_mlx.environments import cache_folder, environment_of_children
 
@@ -39,11 +38,6 @@ def evaluated(arrays: Sequence[mx.array]) -> bool:
             raise
         return False
     return True
-
-
-def view(array: mx.array) -> np.ndarray:
-    """An evaluated array's own memory."""
-    return np.array(array, copy=False)
 
 
 def library() -> ctypes.CDLL | None:

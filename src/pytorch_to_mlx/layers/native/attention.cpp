@@ -90,7 +90,7 @@ extern "C" int attention(
                     most = each > most ? each : most;
                 }
                 for (int64_t j = 0; j < keys; ++j) {
-                    const vec weight = exp2_below_zero((scores[j].part[part] - most) * 1.4426950408889634f);
+                    const vec weight = exp2_below_zero((scores[j].part[part] - most) * LOG2_E);
                     scores[j].part[part] = weight;
                     sums.part[part] += weight;
                 }

@@ -206,7 +206,7 @@ class Step {
     // weights = softmax(q keys / sqrt(depth)); they have room for a vector more.
     void weigh(const float* q, const float* keys, float* weights) const {
         const int64_t count = s.past + 1;
-        const float scale = 1.4426950408889634f / std::sqrt(float(s.depth));
+        const float scale = LOG2_E / std::sqrt(float(s.depth));
         float most = -INFINITY;
         for (int64_t j = 0; j < count; ++j) {
             weights[j] = dot(q, keys + j * s.depth, s.depth) * scale;

@@ -12,6 +12,8 @@ constexpr int WIDTH = 8;
 constexpr int WIDTH = 4;
 #endif
 
+constexpr float LOG2_E = 1.4426950408889634f;
+
 typedef float vec __attribute__((vector_size(4 * WIDTH)));
 typedef int32_t ivec __attribute__((vector_size(4 * WIDTH)));
 typedef float unaligned_vec __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
@@ -42,6 +44,6 @@ inline vec exp2_below_zero(vec x) {
 }
 
 inline vec sigmoid(vec x) {
-    const vec power = exp2_below_zero((x < 0.0f ? x : -x) * 1.4426950408889634f);
+    const vec power = exp2_below_zero((x < 0.0f ? x : -x) * LOG2_E);
     return (x < 0.0f ? power : 1.0f + vec{}) / (1.0f + power);
 }
