@@ -77,3 +77,7 @@ class ParityError(PytorchToMlxError):
 
 class AudioError(PytorchToMlxError):
     """A recording cannot be read or is unusable (empty, not finite, too short)."""
+
+
+class CaptureError(PytorchToMlxError):
+    """A model cannot be captured: names the operator or the line, and the way out."""

@@ -1,0 +1,188 @@
+"""From a program to the source of `model.py` and the tensors of `model.safetensors`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx
+
+from pytorch_to_mlx.capture.classes import WIDTH, Classes, ClassSource
+from pytorch_to_mlx.capture.clean import clean, is_size, operator_name
+from pytorch_to_mlx.capture.layers import layer_of
+from pytorch_to_mlx.capture.names import class_name, parameter_path
+from pytorch_to_mlx.capture.operators import INEXPRESSIBLE, LOWERINGS
+from pytorch_to_mlx.capture.origin import Origins
+from pytorch_to_mlx.capture.scope import Instance, Made, Scope
+from pytorch_to_mlx.capture.sizes import dimension_names
+from pytorch_to_mlx.capture.state import Program
+from pytorch_to_mlx.capture.tree import Call, build_tree
+from pytorch_to_mlx.errors import CaptureError
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What generation makes.
+
+    Attributes:
+        source: of model.py.
+        root: name of the model's class, and the arguments of its constructor.
+        tensors: MLX's name -> (PyTorch's name, order of axes or None).
+        unused: tensors of PyTorch's that nothing reads.
+        calls: path of each module that has one in the source -> its first output's node.
+    """
+
+    source: str
+    root: str
+    tensors: dict[str, tuple[str, tuple[int, ...] | None]]
+    unused: tuple[str, ...]
+    taps: dict[str, fx.Node]
+
+
+@dataclass(frozen=True)
+class Unsupported:
+    """An operator without a lowering.
+
+    Attributes:
+        primitive: what MLX lacks for it; "" where nobody has written one yet.
+        lines: where it stands in the original source.
+    """
+
+    operator: str
+    count: int
+    primitive: str
+    lines: tuple[str, ...]
+
+
+def unsupported(program: Program, origins: Origins) -> list[Unsupported]:
+    """Every operator that cannot be lowered, with where it stands."""
+    found: dict[str, list[fx.Node]] = {}
+    for node in program.graph.nodes:
+        if node.op == "call_function" and not is_size(node):
+            name = operator_name(node)
+            if name not in LOWERINGS and name != "operator.getitem":
+                found.setdefault(name, []).append(node)
+    return [
+        Unsupported(
+            name, len(nodes), INEXPRESSIBLE.get(name, ""), tuple(dict.fromkeys(filter(None, map(origins.line, nodes))))
+        )
+        for name, nodes in found.items()
+    ]
+
+
+def generate(program: Program) -> Generated:
+    """Write the source.
+
+    Raises:
+        CaptureError: operators have no lowering; all of them are named.
+    """
+    clean(program.graph)
+    origins = Origins(program.module)
+    if lacking := unsupported(program, origins):
+        told = "; ".join(
+            f"{each.operator} ({each.primitive or 'not yet'}){' at ' + each.lines[0] if each.lines else ''}"
+            for each in lacking
+        )
+        raise CaptureError(f"MLX has no form of {told}")
+    root = build_tree(program, origins.frames)
+    return _Writer(program, origins, root).write()
+
+
+class _Writer:
+    def __init__(self, program: Program, origins: Origins, root: Call) -> None:
+        self.program, self.origins, self.root = program, origins, root
+        self.classes = Classes()
+        self.children: dict[Call, Made] = {}
+        self.layouts: dict[str, tuple[int, ...]] = {}
+        self.dimensions = dimension_names([node.meta["val"] for node in program.inputs if _is_tensor(node)])
+        self.written: dict[str, tuple[ClassSource, Instance]] = {}
+
+    def write(self) -> Generated:
+        by_height: dict[int, list[Call]] = {}
+        for each in self.root.calls():
+            if (layer := layer_of(self.program, each)) is not None:
+                self.children[each] = Made(layer.constructor, layer.inputs, layer.outputs)
+                self.layouts |= {f"{each.path}.{name}": axes for name, axes in layer.layouts.items()}
+            else:
+                by_height.setdefault(each.height, []).append(each)
+        for height in sorted(by_height):
+            self._write_classes(by_height[height])
+        (top,) = self._write_classes([self.root])
+        tensors = {
+            parameter_path(name): (name, self.layouts.get(name))
+            for node, name in self.program.states.items()
+            if self._read(node)
+        }
+        names = {name for name, _ in tensors.values()}
+        unused = tuple(name for name in self.program.tensors if name not in names)
+        taps = {call.path: call.outputs[0] for call in self.root.calls() if call.outputs}
+        return Generated(self._file(), top.name, tensors, unused, taps)
+
+    def _read(self, node: fx.Node) -> bool:
+        return any(not is_size(user) for user in node.users)
+
+    def _write_classes(self, calls: list[Call]) -> list[ClassSource]:
+        instances = [self._scope(each).write() for each in calls]
+        where = self.classes.add(instances)
+        for instance in instances:
+            made = where[id(instance)]
+            self.children[instance.call] = Made(
+                lambda slots, made=made, instance=instance: made.constructor(instance, slots),
+                instance.call.inputs,
+                instance.call.outputs,
+            )
+        return list(dict.fromkeys(where.values())) if calls == [self.root] else []
+
+    def _scope(self, each: Call) -> Scope:
+        return Scope(self.program, self.origins, each, self.children, self.dimensions, self._arguments(each))
+
+    def _arguments(self, each: Call) -> list[str]:
+        if each is self.root:
+            return list(self.program.inputs.values())
+        states = [node in self.program.states for node in each.inputs]
+        known = self.origins.parameters(each.path)
+        taken = len(states) - sum(states)
+        plain = iter(known[:taken] if 0 < taken <= len(known) and taken in (1, len(known)) else _letters(taken))
+        names: list[str] = []
+        for node, state in zip(each.inputs, states, strict=True):
+            name = self.program.states[node].rpartition(".")[2] if state else next(plain)
+            names.append(next(n for n in (name, *(f"{name}_{k}" for k in range(2, 999))) if n not in names))
+        return names
+
+    def _file(self) -> str:
+        body = "\n\n".join(each.source() for each in self.classes.found)
+        runtime = "from pytorch_to_mlx import runtime\n" if "runtime." in body else ""
+        head = f'"""{class_name(self.root.kind)}, captured from PyTorch by pytorch-to-mlx."""\n\n'
+        imports = f"import mlx.core as mx\nimport mlx.nn as nn\n{chr(10) + runtime if runtime else ''}"
+        return formatted(f"{head}{imports}\n\n{body}")
+
+
+def _letters(count: int) -> list[str]:
+    return ["x", "y", "z"][:count] if count <= 3 else [f"x{place}" for place in range(1, count + 1)]
+
+
+def _is_tensor(node: fx.Node) -> bool:
+    return isinstance(node.meta.get("val"), torch.Tensor)
+
+
+def formatted(source: str) -> str:
+    """The source as ruff formats it."""
+    command = [sys.executable, "-m", "ruff", "format", "--isolated", "--line-length", str(WIDTH), "-"]
+    done = subprocess.run(command, input=source, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise CaptureError(f"the generated source is no Python ({done.stderr.strip().splitlines()[:1]}); report this")
+    return done.stdout
+
+
+def result_of(value: Any) -> Any:
+    """An MLX result as numpy arrays in the same structure."""
+    import numpy as np
+
+    if isinstance(value, dict):
+        return {key: result_of(each) for key, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [result_of(each) for each in value]
+    return np.array(value) if value is not None else None

@@ -1,0 +1,62 @@
+"""Names that Python and MLX take: of attributes as in PyTorch, of variables as in the original source."""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+
+import mlx.core as mx
+import mlx.nn as nn
+
+TAKEN = {"self", "mx", "nn", "runtime", *keyword.kwlist, *dir(builtins)} - {
+    "input",
+    "hidden",
+    "filter",
+    "iter",
+    "next",
+    "hash",
+}
+METHODS = set(dir(nn.Module)) | {"state", "training"}
+
+
+def attribute_name(name: str) -> str:
+    """The name of a module's attribute: PyTorch's, unless `mlx.nn.Module` has a method so called or would hide it.
+
+    MLX leaves attributes with a leading underscore out of the parameters.
+    """
+    plain = name.lstrip("_") or "_"
+    return f"{plain}_" if plain in METHODS else plain
+
+
+def parameter_path(name: str) -> str:
+    """Where a tensor of PyTorch's stands in the MLX module."""
+    return ".".join(part if part.isdigit() else attribute_name(part) for part in name.split("."))
+
+
+def attribute_code(owner: str, parts: list[str]) -> str:
+    """`self.layers[0].weight` of ["layers", "0", "weight"]; what is no identifier is a key."""
+    text = owner
+    for part in parts:
+        if part.isdigit():
+            text += f"[{part}]" if text != owner else f'["{part}"]'
+        else:
+            name = attribute_name(part)
+            text += f".{name}" if name.isidentifier() and not keyword.iskeyword(name) else f'["{name}"]'
+    return text
+
+
+def variable_name(name: str) -> str:
+    """A name for a variable: `name`, made an identifier that hides nothing."""
+    plain = "".join(c if c.isalnum() or c == "_" else "_" for c in name).strip("_") or "x"
+    if plain[0].isdigit():
+        plain = f"x{plain}"
+    return f"{plain}_" if plain in TAKEN else plain
+
+
+def class_name(kind: str) -> str:
+    """The name of a PyTorch class, without its module."""
+    plain = kind.rpartition(".")[2] or "Model"
+    return f"{plain}_" if keyword.iskeyword(plain) or plain in dir(builtins) else plain
+
+
+__all__ = ["attribute_code", "attribute_name", "class_name", "mx", "parameter_path", "variable_name"]

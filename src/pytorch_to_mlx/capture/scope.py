@@ -1,0 +1,485 @@
+"""The source of one module's call: its attributes, and `__call__` as statements a person would write."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import mlx.core as mx
+import sympy
+import torch
+from torch import fx
+
+from pytorch_to_mlx.capture.clean import is_size, operator_name
+from pytorch_to_mlx.capture.code import Code, Slots, as_code, call, filled, item
+from pytorch_to_mlx.capture.emitter import DTYPES, Emitter, Tensor, dtype_name
+from pytorch_to_mlx.capture.layers import Layer
+from pytorch_to_mlx.capture.names import attribute_code, variable_name
+from pytorch_to_mlx.capture.operators import LOWERINGS
+from pytorch_to_mlx.capture.origin import Origins
+from pytorch_to_mlx.capture.sizes import expression, shape_text, size_code
+from pytorch_to_mlx.capture.state import Program
+from pytorch_to_mlx.capture.tree import Call
+
+INLINE = 72  # characters of an expression that may stand within another
+
+
+@dataclass
+class Line:
+    """A line of `__call__`, and the shape that a comment tells."""
+
+    text: str
+    shape: tuple[str, ...] | None = None
+
+
+@dataclass
+class Instance:
+    """What one call comes to, before it is known which calls share a class.
+
+    Attributes:
+        attributes: the statements of `__init__`.
+        arguments: of `__call__`.
+    """
+
+    call: Call
+    attributes: list[str]
+    arguments: list[str]
+    lines: list[Line]
+    slots: Slots
+    shapes: list[tuple[str, ...]]
+
+    def skeleton(self) -> tuple:
+        """Equal for instances of one class."""
+        return tuple(self.attributes), tuple(self.arguments), tuple(line.text for line in self.lines)
+
+
+@dataclass
+class Made:
+    """How a parent makes a child and calls it."""
+
+    constructor: Any  # Callable[[Slots], Code]
+    inputs: Sequence[fx.Node]
+    outputs: Sequence[fx.Node]
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+class Scope:
+    """Writes one call."""
+
+    def __init__(
+        self,
+        program: Program,
+        origins: Origins,
+        call: Call,
+        children: dict[Call, Made],
+        dimensions: dict[sympy.Symbol, str],
+        argument_names: Sequence[str],
+    ) -> None:
+        self.program, self.origins, self.call, self.children = program, origins, call, children
+        self.dimensions = dimensions
+        self.slots = Slots()
+        self.lines: list[Line] = []
+        self.values: dict[fx.Node, Code] = {}
+        self.parts: dict[fx.Node, tuple[Code, ...]] = {}
+        self.holders: dict[str, fx.Node | None] = {}
+        self.pending: dict[fx.Node, set[str]] = {}
+        self.sizes: dict[sympy.Symbol, str] = {}
+        self.states: dict[str, fx.Node] = {}
+        self.items = list(call.items)
+        self.ends = call.outputs
+        self.uses = self._count_uses()
+        self.last = self._last_uses()
+        self.place = -1
+        self.arguments = []
+        for node, name in zip(call.inputs, argument_names, strict=True):
+            self.arguments.append(self._bind(node, name))
+
+    def write(self) -> Instance:
+        """The source.
+
+        Raises:
+            UnsupportedError: an operator has no lowering.
+        """
+        place = 0
+        while place < len(self.items):
+            self.place = place
+            run = self._loop_at(place)
+            if run > 1:
+                self._write_loop(place, run)
+                place += run
+                continue
+            each = self.items[place]
+            if isinstance(each, Call):
+                self._write_call(each)
+            else:
+                self._write_node(each)
+            place += 1
+        self.place = place
+        if self.call.path == "" and self.call.parent is None:
+            self._write_mutations()
+            self.lines.append(Line(f"return {self._result(self.program.results, top=True)}"))
+        else:
+            returned = [self.value(node).text for node in self.ends]
+            self.lines.append(Line(f"return {', '.join(returned)}"))
+        shapes = [shape_text(node.meta["val"].shape, self.dimensions) for node in self.call.inputs]
+        return Instance(self.call, self._attributes(), self.arguments, self.lines, self.slots, shapes)
+
+    # What stands for a node.
+
+    def value(self, node: fx.Node) -> Code:
+        """The expression of a node at this place."""
+        if node in self.values:
+            self.pending.pop(node, None)
+            return self.values[node]
+        if node in self.program.states:
+            return self._state(node)
+        raise KeyError(f"{node} is not known in {self.call.path or 'the model'}")
+
+    def _state(self, node: fx.Node) -> Code:
+        name = self.program.states[node]
+        inside = name.removeprefix(f"{self.call.path}." if self.call.path else "")
+        self.states[inside] = node
+        return Code(attribute_code("self", inside.split(".")))
+
+    def size(self, value: Any) -> Code:
+        """The expression of a size at this place."""
+        expr = expression(value)
+        for symbol in sorted(expr.free_symbols, key=str):
+            if symbol not in self.sizes:
+                self._name_size(symbol)  # type: ignore[arg-type]
+        return size_code(expr, self.sizes)
+
+    def _name_size(self, symbol: sympy.Symbol) -> None:
+        for node, code in self.values.items():
+            value = node.meta.get("val")
+            if not isinstance(value, torch.Tensor) or self.holders.get(code.text) is not node:
+                continue
+            for axis, size in enumerate(value.shape):
+                if expression(size) == symbol:
+                    name = self._fresh(self.dimensions.get(symbol, "size"))
+                    self.holders[name] = None
+                    self.sizes[symbol] = name
+                    self.lines.append(Line(f"{name} = {code.text}.shape[{axis}]"))
+                    return
+        raise KeyError(f"size {symbol} is not known in {self.call.path or 'the model'}")
+
+    # Statements.
+
+    def _write_node(self, node: fx.Node) -> None:
+        if operator_name(node) == "operator.getitem":
+            source, index = node.args
+            if node in self.values:
+                return
+            assert isinstance(source, fx.Node) and isinstance(index, int)
+            if source in self.parts:
+                self._settle(node, self.parts[source][index])
+            else:
+                self._settle(node, item(self.values[source], str(index)))
+            return
+        code = self.lower(node)
+        value = node.meta.get("val")
+        if isinstance(value, tuple | list):
+            self._write_several(node, code)
+        else:
+            self._settle(node, code)
+
+    def _write_several(self, node: fx.Node, code: Any) -> None:
+        if isinstance(code, tuple):
+            self.parts[node] = code
+            return
+        wanted = {user.args[1]: user for user in node.users}
+        if len(wanted) == 1:
+            ((index, user),) = wanted.items()
+            self._settle(user, item(code, str(index)))
+            return
+        self._assign_several([wanted.get(index) for index in range(len(node.meta["val"]))], code, self._targets(node))
+
+    def _assign_several(self, nodes: Sequence[fx.Node | None], code: Code, targets: Sequence[str]) -> None:
+        names = []
+        for index, node in enumerate(nodes):
+            if node is None:
+                names.append("_")
+                continue
+            name = targets[index] if len(targets) == len(nodes) else self._fallback(node)
+            names.append(self._bind(node, name))
+        shape = next((n.meta["val"].shape for n in nodes if n is not None), None)
+        self._append(f"{', '.join(names)} = {code.text}", shape)
+
+    def _write_call(self, callee: Call) -> None:
+        made = self.children[callee]
+        arguments = [self.value(node) for node in made.inputs]
+        code = call(attribute_code("self", self._relative(callee)), *arguments)
+        if len(made.outputs) == 1:
+            self._settle(made.outputs[0], code, callee)
+        elif made.outputs:
+            self._assign_several(made.outputs, code, self._targets(made.outputs[0]))
+
+    def _settle(self, node: fx.Node, code: Code, callee: Call | None = None) -> None:
+        """Give a node its expression: within the only other that uses it, or as a variable."""
+        targets = self._targets(node)
+        short = len(self._plain(code.text)) <= INLINE
+        if self.uses.get(node, 0) == 1 and len(targets) != 1 and short:
+            self.values[node] = code
+            self.pending[node] = _names_in(code.text)
+            return
+        if code.text.isidentifier():
+            self.values[node] = code
+            self.holders[code.text] = node
+            return
+        name = targets[0] if len(targets) == 1 else self._fallback(node, callee)
+        self._append(f"{self._bind(node, name)} = {code.text}", node.meta["val"].shape)
+
+    def _append(self, text: str, shape: Sequence[Any] | None) -> None:
+        self.lines.append(Line(text, shape_text(shape, self.dimensions) if shape is not None and len(shape) else None))
+
+    def lower(self, node: fx.Node) -> Any:
+        """What a lowering makes of a node."""
+        name = operator_name(node)
+        emitter = Emitter(node, self.slots, self.size)
+        args, kwargs = _bound(node)
+        return LOWERINGS[name](
+            emitter, *map(self._argument, args), **{key: self._argument(value) for key, value in kwargs.items()}
+        )
+
+    def _argument(self, value: Any) -> Any:
+        if isinstance(value, fx.Node):
+            if is_size(value):
+                found = value.meta["val"]
+                static = expression(found)
+                return int(static) if static.is_Integer else found
+            code = self.value(value)
+            described = value.meta.get("val")
+            return Tensor(code.text, code.level, described, value) if isinstance(described, torch.Tensor) else code
+        if isinstance(value, tuple | list):
+            return [self._argument(each) for each in value]
+        return value
+
+    # Loops over a list of modules.
+
+    def _loop_at(self, place: int) -> int:
+        """How many calls from `place` on are one module after another of a list, each fed by the one before."""
+        first = self.items[place]
+        if not isinstance(first, Call):
+            return 1
+        path = self._relative(first)
+        if len(path) < 2 or not path[-1].isdigit():
+            return 1
+        run = 1
+        while place + run < len(self.items):
+            previous, following = self.items[place + run - 1], self.items[place + run]
+            if not isinstance(following, Call) or not self._feeds(previous, following):
+                break
+            expected = [*path[:-1], str(int(path[-1]) + run)]
+            if self._relative(following) != expected:
+                break
+            run += 1
+        listed = {tuple(self._relative(c)) for c in self.items if isinstance(c, Call)}
+        before, after = str(int(path[-1]) - 1), str(int(path[-1]) + run)
+        whole = (*path[:-1], before) not in listed and (*path[:-1], after) not in listed
+        return run if run > 1 and whole and int(path[-1]) == 0 else 1
+
+    def _feeds(self, before: Any, after: Call) -> bool:
+        a, b = self.children[before], self.children[after]
+        if len(a.inputs) != len(b.inputs) or len(a.outputs) != len(b.outputs):
+            return False
+        carried = [node for node in b.inputs if node in a.outputs]
+        if len(carried) != len(a.outputs) or carried != list(a.outputs):
+            return False
+        if any(self.uses.get(node, 0) != 1 for node in a.outputs):
+            return False
+        return all(x is y or y in a.outputs for x, y in zip(a.inputs, b.inputs, strict=True))
+
+    def _write_loop(self, place: int, run: int) -> None:
+        calls = [each for each in self.items[place : place + run] if isinstance(each, Call)]
+        first, second, end = (self.children[calls[i]] for i in (0, 1, -1))
+        fed = [index for index, node in enumerate(second.inputs) if node in first.outputs]
+        arguments = [self.value(node).text for node in first.inputs]
+        targets = self._targets(end.outputs[0])
+        names = []
+        for order, index in enumerate(fed):
+            name = targets[order] if len(targets) == len(fed) else ""
+            start = arguments[index]
+            if not name:
+                name = start if start.isidentifier() else self._fallback(end.outputs[order])
+            self.place = place + run - 1
+            holder = self.holders.get(name)
+            alive = holder is not None and holder is not first.inputs[index] and self.last.get(holder, -1) >= place
+            kept = holder is first.inputs[index] and self.last.get(holder, -1) >= place + run
+            if alive or kept or (name in self.holders and holder is None):
+                name = self._fresh(name)
+            if start != name:
+                self._append(f"{name} = {start}", None)
+            names.append(name)
+            arguments[index] = name
+        layer = self._fresh("layer")
+        listed = attribute_code("self", self._relative(calls[0])[:-1])
+        self.lines.append(Line(f"for {layer} in {listed}:"))
+        shape = end.outputs[0].meta["val"].shape
+        self._append(f"    {', '.join(names)} = {layer}({', '.join(arguments)})", shape)
+        for name, node in zip(names, end.outputs, strict=True):
+            self.holders[name] = node
+            self.values[node] = Code(name)
+
+    # Names.
+
+    def _targets(self, node: fx.Node) -> tuple[str, ...]:
+        """The names that the original source gives the value of the item at this place."""
+        statement = self.origins.statement(node, self.call.path)
+        if statement is None or not statement.targets:
+            return ()
+        for other in self.items[self.place + 1 :]:
+            following = self.origins.statement(_final(other), self.call.path)
+            if following is None or following == statement:
+                return () if following == statement else statement.targets
+            break
+        return statement.targets
+
+    def _fallback(self, node: fx.Node, callee: Call | None = None) -> str:
+        if callee is not None:
+            return next((part for part in reversed(self._relative(callee)) if not part.isdigit()), "x")
+        return getattr(node.target, "__name__", "x").partition(".")[0] if node.op == "call_function" else "x"
+
+    def _bind(self, node: fx.Node, name: str) -> str:
+        name = variable_name(name)
+        holder = self.holders.get(name)
+        in_use = name in self.holders and (holder is None or self.last.get(holder, -1) > self.place)
+        if in_use or any(name in names for names in self.pending.values()):
+            name = self._fresh(name)
+        self.holders[name] = node
+        self.values[node] = Code(name)
+        return name
+
+    def _fresh(self, name: str) -> str:
+        name = variable_name(name)
+        return next(n for n in (name, *(f"{name}_{k}" for k in range(2, 10**6))) if n not in self.holders)
+
+    def _relative(self, callee: Call) -> list[str]:
+        inside = callee.path.removeprefix(f"{self.call.path}." if self.call.path else "")
+        return inside.split(".")
+
+    def _plain(self, text: str) -> str:
+        return filled(text, [as_code(value).text for value in self.slots.values])
+
+    # Uses.
+
+    def _count_uses(self) -> dict[fx.Node, int]:
+        uses: dict[fx.Node, int] = {}
+        for each in self.items:
+            for node in self._sources(each):
+                uses[node] = uses.get(node, 0) + 1
+        for node in self.ends:
+            uses[node] = uses.get(node, 0) + 1
+        return uses
+
+    def _last_uses(self) -> dict[fx.Node, int]:
+        last = {node: place for place, each in enumerate(self.items) for node in self._sources(each)}
+        last |= dict.fromkeys(self.ends, len(self.items))
+        return last
+
+    def _sources(self, each: fx.Node | Call) -> Iterator[fx.Node]:
+        if isinstance(each, Call):
+            yield from self.children[each].inputs
+        else:
+            for value in (*each.args, *each.kwargs.values()):
+                yield from _nodes_in(value)
+
+    # The ends of the source.
+
+    def _write_mutations(self) -> None:
+        for target, node in self.program.mutated.items():
+            if isinstance(target, fx.Node):
+                self.lines.append(Line(f"{self.value(target).text}[...] = {self.value(node).text}"))
+            else:
+                self.states.setdefault(target, next(n for n, s in self.program.states.items() if s == target))
+                self.lines.append(Line(f"{attribute_code('self', target.split('.'))} = {self.value(node).text}"))
+
+    def _result(self, results: Any, top: bool = False) -> str:
+        if isinstance(results, dict):
+            inner = ", ".join(f'"{key}": {self._result(value)}' for key, value in results.items())
+            return f"{{{inner}}}"
+        if isinstance(results, tuple | list):
+            texts = [self._result(value) for value in results]
+            if isinstance(results, list):
+                return f"[{', '.join(texts)}]"
+            if len(texts) == 1:
+                return f"({texts[0]},)"
+            return ", ".join(texts) if top and texts else f"({', '.join(texts)})"
+        if isinstance(results, fx.Node):
+            if is_size(results):
+                return self.size(results.meta["val"]).text
+            return self.value(results).text
+        return as_code(results).text
+
+    def _attributes(self) -> list[str]:
+        """The statements of `__init__`, in order of use."""
+        held: dict[str, Any] = {}
+        for each in self.items:
+            if isinstance(each, Call):
+                _put(held, self._relative(each), self.children[each].constructor(self.slots).text)
+        for name, node in self.states.items():
+            value = self.program.tensors[self.program.states[node]]
+            dtype = DTYPES[value.dtype]
+            shape = as_code(tuple(self.slots.add(int(size), "size") for size in value.shape)).text
+            kind = "" if dtype == mx.float32 else f", {dtype_name(dtype)}"
+            _put(held, name.split("."), f"mx.zeros({shape}{kind})")
+        return [f"{attribute_code('self', [name])} = {self._made(value)}" for name, value in held.items()]
+
+    def _made(self, value: Any) -> str:
+        if isinstance(value, str):
+            return value
+        if not all(key.isdigit() for key in value):
+            return "{" + ", ".join(f'"{key}": {self._made(each)}' for key, each in value.items()) + "}"
+        count = max(map(int, value)) + 1
+        texts = [self._made(value[str(i)]) if str(i) in value else "nn.Identity()" for i in range(count)]
+        if count > 1 and len({self._plain(text) for text in texts}) == 1:
+            return f"[{texts[0]} for _ in range({self.slots.add(count, 'num_layers').text})]"
+        return f"[{', '.join(texts)}]"
+
+
+def _put(held: dict[str, Any], parts: list[str], text: str) -> None:
+    for part in parts[:-1]:
+        inner = held.setdefault(part, {})
+        if isinstance(inner, str):
+            return  # a module that is called, and of which the caller uses a part too
+        held = inner
+    held.setdefault(parts[-1], text)
+
+
+def _final(each: fx.Node | Call) -> fx.Node:
+    return each if isinstance(each, fx.Node) else list(each.nodes())[-1]
+
+
+def _nodes_in(value: Any) -> Iterator[fx.Node]:
+    if isinstance(value, fx.Node):
+        if not is_size(value):
+            yield value
+    elif isinstance(value, tuple | list):
+        for each in value:
+            yield from _nodes_in(each)
+
+
+def _names_in(text: str) -> set[str]:
+    plain = filled(text, ["0"] * 10_000)
+    return {each.id for each in ast.walk(ast.parse(plain, mode="eval")) if isinstance(each, ast.Name)}
+
+
+def _bound(node: fx.Node) -> tuple[list[Any], dict[str, Any]]:
+    """A node's arguments by its schema: positional ones in order with all defaults, keyword-only ones by name."""
+    target: Any = node.target
+    if not isinstance(target, torch._ops.OpOverload):
+        return list(node.args), dict(node.kwargs)
+    args, kwargs = [], {}
+    for place, argument in enumerate(target._schema.arguments):
+        if argument.kwarg_only:
+            if argument.name in node.kwargs:
+                kwargs[argument.name] = node.kwargs[argument.name]
+        elif place < len(node.args):
+            args.append(node.args[place])
+        else:
+            args.append(node.kwargs.get(argument.name, argument.default_value))
+    return args, kwargs
+
+
+__all__ = ["Instance", "Layer", "Line", "Made", "Scope"]

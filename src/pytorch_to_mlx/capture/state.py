@@ -1,0 +1,94 @@
+"""The captured program: a graph of ATen's operators, its tensors by name, and how inputs and outputs are structured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import fx
+from torch.utils import _pytree as pytree
+
+
+@dataclass
+class Program:
+    """What a front end makes of any model, and the generator reads.
+
+    Attributes:
+        graph: functional ATen; placeholders are states and inputs.
+        states: placeholder -> the name of its tensor.
+        tensors: name -> value of every state.
+        inputs: placeholders of the tensors that the caller gives, in order, with what each is called.
+        results: what the model returns, nodes and constants in the structure that it has.
+        mutated: name of a state, or an input -> the node of its value after the call.
+        module: the module that was captured, where there is one.
+        given: the example's tensors, in the order of `inputs`.
+    """
+
+    graph: fx.Graph
+    states: dict[fx.Node, str]
+    tensors: dict[str, torch.Tensor]
+    inputs: dict[fx.Node, str]
+    results: Any
+    mutated: dict[str | fx.Node, fx.Node]
+    module: torch.nn.Module | None = None
+    given: list[torch.Tensor] = field(default_factory=list)
+    owner: fx.GraphModule | None = None
+
+
+def program_of(exported: torch.export.ExportedProgram, module: torch.nn.Module | None = None) -> Program:
+    """The program of an exported one; its graph is a copy."""
+    exported = exported.run_decompositions({})
+    owner = exported.graph_module
+    graph = owner.graph
+    signature = exported.graph_signature
+    placeholders = {node.name: node for node in graph.nodes if node.op == "placeholder"}
+    states: dict[fx.Node, str] = {}
+    tensors: dict[str, torch.Tensor] = {}
+    inputs: dict[fx.Node, str] = {}
+    kinds = torch.export.graph_signature.InputKind
+    for spec in signature.input_specs:
+        node = placeholders[spec.arg.name]
+        if spec.kind in (kinds.PARAMETER, kinds.BUFFER, kinds.CONSTANT_TENSOR):
+            assert spec.target is not None
+            states[node] = spec.target
+            found = exported.state_dict.get(spec.target)
+            tensors[spec.target] = (exported.constants[spec.target] if found is None else found).detach()
+        elif spec.kind == kinds.USER_INPUT:
+            inputs[node] = node.name
+    (end,) = [node for node in graph.nodes if node.op == "output"]
+    ends = dict(zip((spec.arg for spec in signature.output_specs), end.args[0], strict=True)) if False else None
+    mutated: dict[str | fx.Node, fx.Node] = {}
+    flat: list[Any] = []
+    outs = torch.export.graph_signature.OutputKind
+    for spec, value in zip(signature.output_specs, end.args[0], strict=True):
+        if spec.kind in (outs.BUFFER_MUTATION, outs.PARAMETER_MUTATION):
+            mutated[spec.target] = value
+        elif spec.kind == outs.USER_INPUT_MUTATION:
+            mutated[placeholders[spec.target]] = value
+        elif spec.kind == outs.USER_OUTPUT:
+            flat.append(value)
+    del ends
+    results = pytree.tree_unflatten(flat, exported.call_spec.out_spec)
+    return Program(graph, states, tensors, inputs, plain(results), mutated, module, owner=owner)
+
+
+def plain(results: Any) -> Any:
+    """The structure of what a model returns, of tuples, lists and dicts alone; dataclasses become dicts."""
+    if isinstance(results, dict):
+        return {str(key): plain(value) for key, value in results.items()}
+    if isinstance(results, tuple | list):
+        return type(results)(map(plain, results)) if type(results) in (tuple, list) else tuple(map(plain, results))
+    if hasattr(results, "__dataclass_fields__"):
+        fields = {name: getattr(results, name) for name in results.__dataclass_fields__}
+        return {name: plain(value) for name, value in fields.items() if value is not None}
+    return results
+
+
+def result_leaves(results: Any) -> list[Any]:
+    """The values within a structure of `plain`, in order."""
+    if isinstance(results, dict):
+        return [leaf for value in results.values() for leaf in result_leaves(value)]
+    if isinstance(results, tuple | list):
+        return [leaf for value in results for leaf in result_leaves(value)]
+    return [results]
