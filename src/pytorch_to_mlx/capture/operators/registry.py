@@ -44,7 +44,7 @@ SPATIAL: dict[str, int] = {}
 
 
 def spatial(rank: int, *operators: str) -> Callable[[F], F]:
-    """Register a lowering of operators whose first argument and results are (batch, *spatial, channels) when lowered."""
+    """Register a lowering of operators whose image and results are (batch, *spatial, channels) when lowered."""
 
     def register(function: F) -> F:
         SPATIAL.update({operator if operator.count(".") == 2 else f"aten.{operator}": rank for operator in operators})
