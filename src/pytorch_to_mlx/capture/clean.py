@@ -56,6 +56,9 @@ def clean(graph: fx.Graph) -> None:
         if node.op != "call_function":
             continue
         name = operator_name(node)
+        if name == "aten._native_batch_norm_legit_no_training.default":
+            _plain_batch_norm(graph, node)
+            continue
         if name in CHECKS or getattr(node.target, "__name__", "") in ("_assert_scalar",):
             graph.erase_node(node)
         elif (name in COPIES and _same(node)) or (name in RESHAPES and _same(node) and _is_identity(node, name)):
@@ -116,3 +119,17 @@ def _is_identity(node: fx.Node, name: str) -> bool:
 
 
 Pass = Callable[[fx.Graph], None]
+
+
+def _plain_batch_norm(graph: fx.Graph, node: fx.Node) -> None:
+    """One result instead of three, two of which are for training."""
+    x, weight, bias, mean, variance, momentum, eps = node.args
+    with graph.inserting_after(node):
+        args = (x, weight, bias, mean, variance, False, momentum, eps, False)
+        plain = graph.call_function(aten.batch_norm.default, args)
+    plain.meta = dict(node.meta) | {"val": node.meta["val"][0]}
+    for user in list(node.users):
+        if user.args[1] == 0:
+            user.replace_all_uses_with(plain)
+        graph.erase_node(user)
+    graph.erase_node(node)

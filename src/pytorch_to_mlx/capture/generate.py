@@ -10,9 +10,12 @@ from typing import Any
 import torch
 from torch import fx
 
+from pytorch_to_mlx.capture import recurrent_layers  # noqa: F401  (it registers its layers)
 from pytorch_to_mlx.capture.classes import WIDTH, Classes, ClassSource
 from pytorch_to_mlx.capture.clean import clean, is_size, operator_name
+from pytorch_to_mlx.capture.fold import fold_weights
 from pytorch_to_mlx.capture.layers import layer_of
+from pytorch_to_mlx.capture.layout import channels_last
 from pytorch_to_mlx.capture.names import class_name, parameter_path
 from pytorch_to_mlx.capture.operators import INEXPRESSIBLE, LOWERINGS
 from pytorch_to_mlx.capture.origin import Origins
@@ -73,13 +76,17 @@ def unsupported(program: Program, origins: Origins) -> list[Unsupported]:
     ]
 
 
-def generate(program: Program) -> Generated:
-    """Write the source.
+def generate(program: Program, tidy: bool = True) -> Generated:
+    """Write the source; `tidy` has ruff format it.
 
     Raises:
         CaptureError: operators have no lowering; all of them are named.
     """
     clean(program.graph)
+    fold_weights(program)
+    channels_last(program)
+    clean(program.graph)
+    program.settle()
     origins = Origins(program.module)
     if lacking := unsupported(program, origins):
         told = "; ".join(
@@ -88,15 +95,14 @@ def generate(program: Program) -> Generated:
         )
         raise CaptureError(f"MLX has no form of {told}")
     root = build_tree(program, origins.frames)
-    return _Writer(program, origins, root).write()
+    return _Writer(program, origins, root, tidy).write()
 
 
 class _Writer:
-    def __init__(self, program: Program, origins: Origins, root: Call) -> None:
-        self.program, self.origins, self.root = program, origins, root
+    def __init__(self, program: Program, origins: Origins, root: Call, tidy: bool) -> None:
+        self.program, self.origins, self.root, self.tidy = program, origins, root, tidy
         self.classes = Classes()
         self.children: dict[Call, Made] = {}
-        self.layouts: dict[str, tuple[int, ...]] = {}
         self.dimensions = dimension_names([node.meta["val"] for node in program.inputs if _is_tensor(node)])
         self.written: dict[str, tuple[ClassSource, Instance]] = {}
 
@@ -104,15 +110,14 @@ class _Writer:
         by_height: dict[int, list[Call]] = {}
         for each in self.root.calls():
             if (layer := layer_of(self.program, each)) is not None:
-                self.children[each] = Made(layer.constructor, layer.inputs, layer.outputs)
-                self.layouts |= {f"{each.path}.{name}": axes for name, axes in layer.layouts.items()}
+                self.children[each] = Made(layer.constructor, layer.inputs, layer.outputs, layer.unpack)
             else:
                 by_height.setdefault(each.height, []).append(each)
         for height in sorted(by_height):
             self._write_classes(by_height[height])
         (top,) = self._write_classes([self.root])
         tensors = {
-            parameter_path(name): (name, self.layouts.get(name))
+            parameter_path(name): (name, self.program.layouts.get(name))
             for node, name in self.program.states.items()
             if self._read(node)
         }
@@ -157,7 +162,8 @@ class _Writer:
         runtime = "from pytorch_to_mlx import runtime\n" if "runtime." in body else ""
         head = f'"""{class_name(self.root.kind)}, captured from PyTorch by pytorch-to-mlx."""\n\n'
         imports = f"import mlx.core as mx\nimport mlx.nn as nn\n{chr(10) + runtime if runtime else ''}"
-        return formatted(f"{head}{imports}\n\n{body}")
+        source = f"{head}{imports}\n\n{body}"
+        return formatted(source) if self.tidy else source
 
 
 def _letters(count: int) -> list[str]:

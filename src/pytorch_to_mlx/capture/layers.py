@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import fx
 
 from pytorch_to_mlx.capture.clean import operator_name
 from pytorch_to_mlx.capture.code import Code, Slots, call
+from pytorch_to_mlx.capture.operators.convolution import same_padding, single, spread
 from pytorch_to_mlx.capture.state import Program
 from pytorch_to_mlx.capture.tree import Call
 
@@ -21,13 +22,14 @@ class Layer:
     Attributes:
         constructor: writes the expression that makes it.
         inputs: what it is called with.
-        layouts: how its tensors are stored, by name: the order of their axes.
+        outputs: those of its results that are used.
+        unpack: of a layer with several results, every one, None where it is not used.
     """
 
     constructor: Callable[[Slots], Code]
     inputs: tuple[fx.Node, ...]
     outputs: tuple[fx.Node, ...]
-    layouts: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    unpack: tuple[fx.Node | None, ...] = ()
 
 
 class Own:
@@ -64,11 +66,16 @@ def layer_of(program: Program, callee: Call) -> Layer | None:
     nodes = [item for item in callee.items if isinstance(item, fx.Node)]
     if len(nodes) != len(callee.items) or not nodes:
         return None
-    first = nodes[0]
-    if any(operator_name(node) != "operator.getitem" or node.args[0] is not first for node in nodes[1:]):
-        return None
-    recognise = RECOGNISERS.get(operator_name(first))
-    return recognise(first, Own(program, callee)) if recognise else None
+    main = next(
+        (node for node in nodes if operator_name(node) not in ("aten.zeros.default", "operator.getitem")), nodes[0]
+    )
+    for node in nodes:  # besides it, what it starts from, and its parts
+        made = operator_name(node) == "aten.zeros.default" and list(node.users) == [main]
+        if node is not main and not made and not (operator_name(node) == "operator.getitem" and node.args[0] is main):
+            return None
+    recognise = RECOGNISERS.get(operator_name(main))
+    layer = recognise(main, Own(program, callee)) if recognise else None
+    return layer if layer is None or set(layer.inputs).isdisjoint(nodes) else None
 
 
 def _arguments(node: fx.Node) -> list:
@@ -83,7 +90,7 @@ def _layer(
     node: fx.Node,
     name: str,
     inputs: list,
-    numbers: dict[str, object],
+    numbers: Mapping[str, object],
     layouts: dict[str, tuple[int, ...]] | None = None,
 ) -> Layer | None:
     if not all(isinstance(each, fx.Node) for each in inputs):
@@ -97,7 +104,7 @@ def _layer(
         positional = [value for key, value in given.items() if key.startswith("_")]
         return call(name, *positional, **{key: value for key, value in given.items() if not key.startswith("_")})
 
-    return Layer(constructor, tuple(inputs), (node,), layouts or {})
+    return Layer(constructor, tuple(inputs), (node,))
 
 
 @recognises("linear.default")
@@ -166,3 +173,93 @@ RECOGNISERS |= {
 def _gelu(node: fx.Node, own: Own) -> Layer | None:
     tanh = node.kwargs.get("approximate", "none") == "tanh"
     return _layer(node, "nn.GELU", [node.args[0]], {"approx": "precise"} if tanh else {})
+
+
+def _owned(own: Own, **tensors: object) -> bool:
+    """Whether every given tensor that is there is the module's own of that name."""
+    return all(node is None or own.named(node, name) is not None for name, node in tensors.items())
+
+
+def _different(**numbers: tuple[object, object]) -> dict[str, object]:
+    """Numbers that are not what the layer has anyway."""
+    return {name: value for name, (value, default) in numbers.items() if value != default}
+
+
+def _convolution(node: fx.Node, own: Own) -> Layer | None:
+    x, weight, bias, stride, padding, dilation, groups = _arguments(node)
+    if own.named(weight, "weight") is None or not _owned(own, bias=bias):
+        return None
+    outputs, *kernel, inputs = weight.meta["val"].shape
+    rank = len(kernel)
+    if isinstance(padding, str):
+        widths = same_padding(kernel, spread(dilation, rank)) if padding == "same" else [(0, 0)] * rank
+        if any(before != after for before, after in widths):
+            return None
+        padding = [before for before, _ in widths]
+    name = {1: "runtime.Conv1d", 2: "nn.Conv2d", 3: "nn.Conv3d"}[rank]
+    numbers = {"_in_channels": inputs * groups, "_out_channels": outputs, "_kernel_size": single(kernel)}
+    numbers |= _different(
+        stride=(single(stride), 1),
+        padding=(single(padding), 0),
+        dilation=(single(dilation), 1),
+        groups=(groups, 1),
+        bias=(bias is not None, True),
+    )
+    if rank == 3 and (groups != 1 or single(dilation) != 1):
+        return None
+    return _layer(node, name, [x], numbers)
+
+
+for _rank in (1, 2, 3):
+    recognises(f"conv{_rank}d.default", f"conv{_rank}d.padding")(_convolution)
+
+
+@recognises("conv_transpose1d.default", "conv_transpose2d.input", "conv_transpose3d.input")
+def _transposed(node: fx.Node, own: Own) -> Layer | None:
+    x, weight, bias, stride, padding, output_padding, groups, dilation = _arguments(node)
+    if own.named(weight, "weight") is None or not _owned(own, bias=bias) or groups != 1:
+        return None
+    outputs, *kernel, inputs = weight.meta["val"].shape
+    name = {1: "runtime.ConvTranspose1d", 2: "nn.ConvTranspose2d", 3: "nn.ConvTranspose3d"}[len(kernel)]
+    numbers = {"_in_channels": inputs, "_out_channels": outputs, "_kernel_size": single(kernel)}
+    numbers |= _different(
+        stride=(single(stride), 1),
+        padding=(single(padding), 0),
+        dilation=(single(dilation), 1),
+        output_padding=(single(output_padding), 0),
+        bias=(bias is not None, True),
+    )
+    return _layer(node, name, [x], numbers)
+
+
+@recognises("batch_norm.default")
+def _batch_norm(node: fx.Node, own: Own) -> Layer | None:
+    x, weight, bias, mean, variance, training, _, eps, _ = _arguments(node)
+    plain = weight is None and bias is None
+    if training or mean is None or not _owned(own, weight=weight, bias=bias, running_mean=mean, running_var=variance):
+        return None
+    if not plain and (weight is None or bias is None):
+        return None
+    numbers = {"_num_features": mean.meta["val"].shape[0]}
+    return _layer(node, "nn.BatchNorm", [x], numbers | _different(eps=(eps, 1e-5), affine=(not plain, True)))
+
+
+@recognises("group_norm.default")
+def _group_norm(node: fx.Node, own: Own) -> Layer | None:
+    x, groups, weight, bias, eps, _ = _arguments(node)
+    if not _owned(own, weight=weight, bias=bias) or (weight is None) != (bias is None):
+        return None
+    numbers = {"_num_groups": groups, "_dims": x.meta["val"].shape[-1]}
+    numbers |= _different(eps=(eps, 1e-5), affine=(weight is not None, True)) | {"pytorch_compatible": True}
+    return _layer(node, "nn.GroupNorm", [x], numbers)
+
+
+@recognises("instance_norm.default")
+def _instance_norm(node: fx.Node, own: Own) -> Layer | None:
+    x, weight, bias, _, _, own_statistics, _, eps, _ = _arguments(node)
+    if not own_statistics or not _owned(own, weight=weight, bias=bias) or (weight is None) != (bias is None):
+        return None
+    numbers = {"_dims": x.meta["val"].shape[-1]}
+    return _layer(
+        node, "nn.InstanceNorm", [x], numbers | _different(eps=(eps, 1e-5), affine=(weight is not None, False))
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
@@ -57,12 +57,12 @@ class Instance:
 
 @dataclass
 class Made:
-    """How a parent makes a child and calls it."""
+    """How a parent makes a child and calls it; `unpack` as of a `Layer`."""
 
     constructor: Any  # Callable[[Slots], Code]
     inputs: Sequence[fx.Node]
     outputs: Sequence[fx.Node]
-    extra: dict[str, Any] = field(default_factory=dict)
+    unpack: Sequence[fx.Node | None] = ()
 
 
 class Scope:
@@ -211,7 +211,12 @@ class Scope:
         made = self.children[callee]
         arguments = [self.value(node) for node in made.inputs]
         code = call(attribute_code("self", self._relative(callee)), *arguments)
-        if len(made.outputs) == 1:
+        if made.unpack and len(made.outputs) == 1:
+            place = made.unpack.index(made.outputs[0])
+            self._settle(made.outputs[0], item(code, str(place)), callee)
+        elif made.unpack:
+            self._assign_several(made.unpack, code, ("y", "h", "c")[: len(made.unpack)])
+        elif len(made.outputs) == 1:
             self._settle(made.outputs[0], code, callee)
         elif made.outputs:
             self._assign_several(made.outputs, code, self._targets(made.outputs[0]))
@@ -282,7 +287,7 @@ class Scope:
 
     def _feeds(self, before: Any, after: Call) -> bool:
         a, b = self.children[before], self.children[after]
-        if len(a.inputs) != len(b.inputs) or len(a.outputs) != len(b.outputs):
+        if len(a.inputs) != len(b.inputs) or len(a.outputs) != len(b.outputs) or a.unpack or b.unpack:
             return False
         carried = [node for node in b.inputs if node in a.outputs]
         if len(carried) != len(a.outputs) or carried != list(a.outputs):
@@ -342,18 +347,19 @@ class Scope:
         return getattr(node.target, "__name__", "x").partition(".")[0] if node.op == "call_function" else "x"
 
     def _bind(self, node: fx.Node, name: str) -> str:
-        name = variable_name(name)
-        holder = self.holders.get(name)
-        in_use = name in self.holders and (holder is None or self.last.get(holder, -1) > self.place)
-        if in_use or any(name in names for names in self.pending.values()):
-            name = self._fresh(name)
+        name = next(each for each in _numbered(variable_name(name)) if not self._taken(each))
         self.holders[name] = node
         self.values[node] = Code(name)
         return name
 
+    def _taken(self, name: str) -> bool:
+        """Whether somebody still needs what the variable holds."""
+        holder = self.holders.get(name)
+        in_use = name in self.holders and (holder is None or self.last.get(holder, -1) > self.place)
+        return in_use or any(name in names for names in self.pending.values())
+
     def _fresh(self, name: str) -> str:
-        name = variable_name(name)
-        return next(n for n in (name, *(f"{name}_{k}" for k in range(2, 10**6))) if n not in self.holders)
+        return next(each for each in _numbered(variable_name(name)) if each not in self.holders)
 
     def _relative(self, callee: Call) -> list[str]:
         inside = callee.path.removeprefix(f"{self.call.path}." if self.call.path else "")
@@ -419,7 +425,7 @@ class Scope:
             if isinstance(each, Call):
                 _put(held, self._relative(each), self.children[each].constructor(self.slots).text)
         for name, node in self.states.items():
-            value = self.program.tensors[self.program.states[node]]
+            value = node.meta["val"]
             dtype = DTYPES[value.dtype]
             shape = as_code(tuple(self.slots.add(int(size), "size") for size in value.shape)).text
             kind = "" if dtype == mx.float32 else f", {dtype_name(dtype)}"
@@ -436,6 +442,11 @@ class Scope:
         if count > 1 and len({self._plain(text) for text in texts}) == 1:
             return f"[{texts[0]} for _ in range({self.slots.add(count, 'num_layers').text})]"
         return f"[{', '.join(texts)}]"
+
+
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    yield from (f"{name}_{number}" for number in range(2, 10**6))
 
 
 def _put(held: dict[str, Any], parts: list[str], text: str) -> None:

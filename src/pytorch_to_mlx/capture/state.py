@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import fx
 from torch.utils import _pytree as pytree
+
+from pytorch_to_mlx.capture.decompose import table
 
 
 @dataclass
@@ -22,6 +25,8 @@ class Program:
         results: what the model returns, nodes and constants in the structure that it has.
         mutated: name of a state, or an input -> the node of its value after the call.
         module: the module that was captured, where there is one.
+        layouts: name of a state -> the order in which its axes are stored, where it is not torch's.
+        folded: name of a state that was computed -> the tensors that it was computed from.
         given: the example's tensors, in the order of `inputs`.
     """
 
@@ -32,13 +37,27 @@ class Program:
     results: Any
     mutated: dict[str | fx.Node, fx.Node]
     module: torch.nn.Module | None = None
+    layouts: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    folded: dict[str, tuple[str, ...]] = field(default_factory=dict)
     given: list[torch.Tensor] = field(default_factory=list)
     owner: fx.GraphModule | None = None
+
+    def __post_init__(self) -> None:
+        """Let the graph's output list what leaves, so that passes which replace a node replace it there too."""
+        (end,) = [node for node in self.graph.nodes if node.op == "output"]
+        end.args = ([*result_leaves(self.results), *self.mutated.values()],)
+
+    def settle(self) -> None:
+        """Read what leaves from the graph again, after passes."""
+        (end,) = [node for node in self.graph.nodes if node.op == "output"]
+        leaves = iter(end.args[0])  # type: ignore[arg-type]
+        self.results = _with_leaves(self.results, leaves)
+        self.mutated = {target: next(leaves) for target in self.mutated}  # type: ignore[misc]
 
 
 def program_of(exported: torch.export.ExportedProgram, module: torch.nn.Module | None = None) -> Program:
     """The program of an exported one; its graph is a copy."""
-    exported = exported.run_decompositions({})
+    exported = exported.run_decompositions(table())
     owner = exported.graph_module
     graph = owner.graph
     signature = exported.graph_signature
@@ -57,7 +76,6 @@ def program_of(exported: torch.export.ExportedProgram, module: torch.nn.Module |
         elif spec.kind == kinds.USER_INPUT:
             inputs[node] = node.name
     (end,) = [node for node in graph.nodes if node.op == "output"]
-    ends = dict(zip((spec.arg for spec in signature.output_specs), end.args[0], strict=True)) if False else None
     mutated: dict[str | fx.Node, fx.Node] = {}
     flat: list[Any] = []
     outs = torch.export.graph_signature.OutputKind
@@ -68,7 +86,6 @@ def program_of(exported: torch.export.ExportedProgram, module: torch.nn.Module |
             mutated[placeholders[spec.target]] = value
         elif spec.kind == outs.USER_OUTPUT:
             flat.append(value)
-    del ends
     results = pytree.tree_unflatten(flat, exported.call_spec.out_spec)
     return Program(graph, states, tensors, inputs, plain(results), mutated, module, owner=owner)
 
@@ -92,3 +109,11 @@ def result_leaves(results: Any) -> list[Any]:
     if isinstance(results, tuple | list):
         return [leaf for value in results for leaf in result_leaves(value)]
     return [results]
+
+
+def _with_leaves(results: Any, leaves: Iterator[Any]) -> Any:
+    if isinstance(results, dict):
+        return {key: _with_leaves(value, leaves) for key, value in results.items()}
+    if isinstance(results, tuple | list):
+        return type(results)(_with_leaves(value, leaves) for value in results)
+    return next(leaves)

@@ -1,6 +1,11 @@
-"""ATen's operators in MLX, a function for each family; `LOWERINGS` is the table."""
+"""ATen's operators in MLX, a file for each family, which fills the table `LOWERINGS` when it is imported."""
 
-from pytorch_to_mlx.capture.operators import elementwise, linear, reductions, shapes
+from importlib import import_module
+from pkgutil import iter_modules
+
 from pytorch_to_mlx.capture.operators.registry import INEXPRESSIBLE, LOWERINGS
 
-__all__ = ["INEXPRESSIBLE", "LOWERINGS", "elementwise", "linear", "reductions", "shapes"]
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
+
+__all__ = ["INEXPRESSIBLE", "LOWERINGS"]

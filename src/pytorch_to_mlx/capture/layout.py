@@ -1,0 +1,470 @@
+"""Images and sequences channels-last, as MLX has them: transpositions are put around spatial operators, then moved.
+
+A transposition behind an operator moves past all that works on single elements or names its axes, until it meets one that
+undoes it. What remains stands at the ends of the model, and where values are reshaped in torch's order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import sympy
+import torch
+from torch import fx
+
+from pytorch_to_mlx.capture.clean import is_size, operator_name
+from pytorch_to_mlx.capture.operators.registry import SPATIAL
+from pytorch_to_mlx.capture.sizes import expression
+from pytorch_to_mlx.capture.state import Program
+
+PERMUTE = torch.ops.aten.permute.default
+VIEWS = {
+    "aten.view.default",
+    "aten._unsafe_view.default",
+    "aten.reshape.default",
+    "aten.flatten.using_ints",
+    "aten.unflatten.int",
+}
+
+# Operators that name an axis: place of that argument, and of the tensor's shape nothing else matters.
+SAME_RANK: dict[str, tuple[int, Any]] = {
+    "aten.softmax.int": (1, None),
+    "aten._softmax.default": (1, None),
+    "aten.log_softmax.int": (1, None),
+    "aten._log_softmax.default": (1, None),
+    "aten.cumsum.default": (1, None),
+    "aten.glu.default": (1, -1),
+    "aten.flip.default": (1, None),
+    "aten.slice.Tensor": (1, 0),
+    "aten.cat.default": (1, 0),
+    "aten.split.Tensor": (2, 0),
+    "aten.split_with_sizes.default": (2, 0),
+    "aten.chunk.default": (2, 0),
+    "aten.index_select.default": (1, None),
+    "aten.cumprod.default": (1, None),
+}
+REDUCTIONS = {
+    "aten.mean.dim": 1,
+    "aten.sum.dim_IntList": 1,
+    "aten.amax.default": 1,
+    "aten.amin.default": 1,
+    "aten.any.dim": 1,
+    "aten.all.dim": 1,
+    "aten.linalg_vector_norm.default": 2,
+    "aten.var.correction": 1,
+    "aten.std.correction": 1,
+    "aten.select.int": 1,
+    "aten.squeeze.dim": 1,
+    "aten.squeeze.dims": 1,
+    "aten.logsumexp.default": 1,
+    "aten.argmax.default": 1,
+    "aten.argmin.default": 1,
+}
+"""Operators that remove axes, or keep them with one element: place of the argument that names them."""
+
+
+def channels_last(program: Program) -> None:
+    """Rewrite the graph."""
+    graph = program.graph
+    for node in list(graph.nodes):
+        if node.op == "call_function" and operator_name(node) in SPATIAL:
+            _surround(graph, node)
+    for node in list(graph.nodes):
+        if node.op == "call_function" and node.target is not PERMUTE and not is_size(node):
+            _move_past(program, node)
+        elif node.target is PERMUTE:
+            _merge(node)
+    _store_permuted(program)
+    for node in reversed(list(graph.nodes)):
+        if node.target is PERMUTE and not node.users:
+            graph.erase_node(node)
+
+
+# Transpositions.
+
+
+def order_to_last(ndim: int) -> tuple[int, ...]:
+    """The axes of (batch, channels, *spatial) in the order (batch, *spatial, channels)."""
+    return (0, *range(2, ndim), 1)
+
+
+def inverse(order: Sequence[int]) -> tuple[int, ...]:
+    """What undoes a transposition."""
+    return tuple(sorted(range(len(order)), key=lambda place: order[place]))
+
+
+def _order(node: Any) -> tuple[int, ...] | None:
+    """The order of a transposition, if a node is one."""
+    if not isinstance(node, fx.Node) or node.op != "call_function":
+        return None
+    name = operator_name(node)
+    ndim = node.meta["val"].ndim if isinstance(node.meta.get("val"), torch.Tensor) else 0
+    if name == "aten.permute.default":
+        return tuple(dim % ndim for dim in node.args[1])  # type: ignore[union-attr]
+    if name == "aten.transpose.int" and ndim:
+        order = list(range(ndim))
+        a, b = (int(dim) % ndim for dim in node.args[1:3])  # type: ignore[arg-type]
+        order[a], order[b] = order[b], order[a]
+        return tuple(order)
+    return None
+
+
+def _permuted(graph: fx.Graph, source: fx.Node, order: Sequence[int], like: fx.Node, outside: bool) -> fx.Node:
+    """`source` transposed, at the graph's place of insertion; transpositions that meet become one or none."""
+    inner = _order(source)
+    if inner is not None:
+        first = source.args[0]
+        assert isinstance(first, fx.Node)
+        order, source = [inner[place] for place in order], first
+    if list(order) == list(range(len(order))):
+        return source
+    made = graph.call_function(PERMUTE, (source, list(order)))
+    made.meta = {key: like.meta[key] for key in ("stack_trace",) if key in like.meta}
+    stack = dict(like.meta.get("nn_module_stack") or {})
+    if outside and len(stack) > 1:
+        stack.popitem()
+    made.meta["nn_module_stack"] = stack
+    made.meta["val"] = source.meta["val"].permute(tuple(order))
+    return made
+
+
+def _surround(graph: fx.Graph, node: fx.Node) -> None:
+    """Make the image and the results of a spatial operator channels-last."""
+    image = node.args[0]
+    assert isinstance(image, fx.Node)
+    rank = SPATIAL[operator_name(node)]
+    ndim = image.meta["val"].ndim
+    if rank >= 0 and ndim == rank + 1:
+        image = _batched(graph, node, image)
+        ndim += 1
+    order = order_to_last(ndim)
+    with graph.inserting_before(node):
+        node.update_arg(0, _permuted(graph, image, order, node, outside=True))
+        if (name := operator_name(node)).startswith("aten.conv"):
+            weight = node.args[1]
+            assert isinstance(weight, fx.Node)
+            turned = "transpose" in name or (name == "aten.convolution.default" and node.args[6])
+            axes = (1, *range(2, ndim), 0) if turned else order
+            node.update_arg(1, _permuted(graph, weight, axes, node, outside=False))
+    outputs = [user for user in node.users if operator_name(user) == "operator.getitem"]
+    for output in outputs or [node]:
+        if output.meta["val"].ndim == ndim:
+            _turn(graph, output, order)
+    if outputs:
+        turned = {output.args[1]: output.meta["val"] for output in outputs}
+        node.meta["val"] = tuple(turned.get(place, value) for place, value in enumerate(node.meta["val"]))
+
+
+def _batched(graph: fx.Graph, node: fx.Node, image: fx.Node) -> fx.Node:
+    """The image with a batch axis; results lose theirs behind the operator."""
+    with graph.inserting_before(node):
+        batched = graph.call_function(torch.ops.aten.unsqueeze.default, (image, 0))
+        batched.meta = dict(node.meta) | {"val": image.meta["val"].unsqueeze(0)}
+    for output in [user for user in node.users if operator_name(user) == "operator.getitem"] or [node]:
+        with graph.inserting_after(output):
+            squeezed = graph.call_function(torch.ops.aten.squeeze.dim, (output, 0))
+        squeezed.meta = dict(node.meta) | {"val": output.meta["val"]}
+        output.replace_all_uses_with(squeezed, delete_user_cb=lambda user, made=squeezed: user is not made)
+        output.meta["val"] = output.meta["val"].unsqueeze(0)
+    if isinstance(node.meta["val"], tuple | list):
+        node.meta["val"] = tuple(value.unsqueeze(0) for value in node.meta["val"])
+    return batched
+
+
+def _turn(graph: fx.Graph, node: fx.Node, order: Sequence[int]) -> None:
+    """Say that `node` is now its old value in `order`, and give its users the old value."""
+    with graph.inserting_after(node):
+        back = graph.call_function(PERMUTE, (node, list(inverse(order))))
+    back.meta = {key: node.meta[key] for key in ("stack_trace",) if key in node.meta}
+    stack = dict(node.meta.get("nn_module_stack") or {})
+    if len(stack) > 1:
+        stack.popitem()
+    back.meta |= {"nn_module_stack": stack, "val": node.meta["val"]}
+    node.replace_all_uses_with(back, delete_user_cb=lambda user: user is not back)
+    node.meta["val"] = node.meta["val"].permute(tuple(order))
+    before = node.meta.get("order")
+    node.meta["order"] = tuple(order) if before is None else tuple(before[place] for place in order)
+
+
+def _merge(node: fx.Node) -> None:
+    """Make one of a transposition of a transposition, or none."""
+    source = node.args[0]
+    inner, order = _order(source), _order(node)
+    if inner is None or order is None:
+        return
+    assert isinstance(source, fx.Node) and isinstance(source.args[0], fx.Node)
+    merged = [inner[place] for place in order]
+    if merged == sorted(merged):
+        node.replace_all_uses_with(source.args[0])
+    else:
+        node.args = (source.args[0], merged)
+
+
+# Moving past other operators.
+
+
+def _move_past(program: Program, node: fx.Node) -> None:
+    name = operator_name(node)
+    if name == "aten.transpose.int":
+        _merge_transpose(program.graph, node)
+        return
+    if not any(_order(source) is not None for source in node.all_input_nodes):
+        return
+    if name in VIEWS:
+        _past_view(program.graph, node)
+    elif name in SAME_RANK:
+        _past_axis(program.graph, node, *SAME_RANK[name])
+    elif name in REDUCTIONS:
+        _past_reduction(program.graph, node, REDUCTIONS[name])
+    elif name in ("aten.constant_pad_nd.default", "aten.pad.default"):
+        _past_padding(program.graph, node)
+    elif name in ("aten.expand.default", "aten.repeat.default"):
+        _past_sizes(program.graph, node)
+    elif isinstance(node.target, torch._ops.OpOverload) and torch.Tag.pointwise in node.target.tags:
+        _past_elements(program, node)
+    elif name in ("aten._to_copy.default", "aten.copy.default", "aten.zeros_like.default", "aten.ones_like.default"):
+        _past_elements(program, node)
+
+
+def _merge_transpose(graph: fx.Graph, node: fx.Node) -> None:
+    source = node.args[0]
+    if _order(source) is None:
+        return
+    assert isinstance(source, fx.Node)
+    order = _order(node)
+    assert order is not None
+    with graph.inserting_before(node):
+        made = _permuted(graph, source, order, node, outside=False)
+    node.replace_all_uses_with(made)
+
+
+def _past_elements(program: Program, node: fx.Node) -> None:
+    value = node.meta["val"]
+    if not isinstance(value, torch.Tensor):
+        return
+    sources = [source for source in node.all_input_nodes if isinstance(source.meta.get("val"), torch.Tensor)]
+    orders = {order for source in sources if (order := _order(source)) and len(order) == value.ndim}
+    if len(orders) != 1:
+        return
+    back = orders.pop()
+    order = inverse(back)
+    if not all(_cheap(program, source, back) for source in sources):
+        return
+    graph = program.graph
+    with graph.inserting_before(node):
+        replaced = {source: _aligned(graph, source, order, node) for source in sources}
+    node.args = fx.map_arg(node.args, lambda each: replaced.get(each, each))
+    node.kwargs = fx.map_arg(node.kwargs, lambda each: replaced.get(each, each))
+    _turn(graph, node, order)
+
+
+def _cheap(program: Program, source: fx.Node, back: tuple[int, ...]) -> bool:
+    """Whether a transposition of this operand costs nothing: it has one, is stored so, or has few elements."""
+    value = source.meta["val"]
+    if _order(source) == back or value.ndim == 0 or source in program.states or source in program.inputs:
+        return True
+    return sum(1 for size in value.shape if size is not 1 and expression(size) != 1) <= 1  # noqa: F632
+
+
+def _aligned(graph: fx.Graph, source: fx.Node, order: Sequence[int], node: fx.Node) -> fx.Node:
+    """An operand transposed; one of fewer axes is aligned with the last ones, as broadcasting does."""
+    ndim = source.meta["val"].ndim
+    if ndim == 0:
+        return source
+    if ndim == len(order):
+        return _permuted(graph, source, order, node, outside=True)
+    missing = len(order) - ndim
+    lead = [place for place in order if place < missing]
+    if list(order[:missing]) == lead == list(range(missing)):
+        return _permuted(graph, source, [place - missing for place in order[missing:]], node, outside=True)
+    shape = [1] * missing + list(source.meta["val"].shape)
+    view = graph.call_function(torch.ops.aten.view.default, (source, shape))
+    view.meta = dict(node.meta) | {"val": source.meta["val"].reshape(shape)}
+    return _permuted(graph, view, order, node, outside=True)
+
+
+def _past_axis(graph: fx.Graph, node: fx.Node, place: int, default: Any) -> None:
+    listed = node.args[0] if isinstance(node.args[0], list | tuple) else [node.args[0]]
+    orders = [_order(source) for source in listed]
+    found = {order for order in orders if order is not None}
+    if len(found) != 1 or any(source.meta["val"].ndim != len(next(iter(found))) for source in listed):
+        return
+    back = found.pop()
+    if sum(order is None for order in orders) > len(orders) // 2:
+        return
+    order = inverse(back)
+    with graph.inserting_before(node):
+        moved = [_permuted(graph, source, order, node, outside=True) for source in listed]
+    args = list(node.args)
+    args += [default] * (place + 1 - len(args))
+    dims = args[place]
+    args[0] = moved if isinstance(node.args[0], list | tuple) else moved[0]
+    args[place] = [back[dim] for dim in dims] if isinstance(dims, list | tuple) else back[dims]
+    node.args = tuple(args)
+    outputs = [user for user in node.users if operator_name(user) == "operator.getitem"]
+    if isinstance(node.meta["val"], tuple | list):
+        for output in outputs:
+            _turn(graph, output, order)
+        node.meta["val"] = tuple(value.permute(order) for value in node.meta["val"])
+    else:
+        _turn(graph, node, order)
+
+
+def _past_reduction(graph: fx.Graph, node: fx.Node, place: int) -> None:
+    source = node.args[0]
+    back = _order(source)
+    if back is None or len(node.args) <= place or node.args[place] is None:
+        return
+    assert isinstance(source, fx.Node)
+    dims = node.args[place]
+    listed = [dim % len(back) for dim in (dims if isinstance(dims, list | tuple) else [dims])]  # type: ignore[operator]
+    if not listed:
+        return
+    order = inverse(back)
+    inner = source.args[0]
+    args = list(node.args)
+    args[0] = inner
+    args[place] = [back[dim] for dim in listed] if isinstance(dims, list | tuple) else back[listed[0]]
+    node.args = tuple(args)
+    value = node.meta["val"]
+    if value.ndim == len(back):
+        _turn(graph, node, order)
+        return
+    gone = {dim for dim in listed}
+    if value.ndim != len(back) - len(gone):  # squeezing an axis that is longer than 1
+        gone = set()
+        if value.ndim == len(back):
+            _turn(graph, node, order)
+            return
+    kept = [dim for dim in range(len(back)) if dim not in gone]
+    inner_kept = sorted(back[dim] for dim in kept)
+    to_old = [inner_kept.index(back[dim]) for dim in kept]
+    if to_old != sorted(to_old):
+        _turn(graph, node, inverse(to_old))
+
+
+def _past_padding(graph: fx.Graph, node: fx.Node) -> None:
+    source = node.args[0]
+    back = _order(source)
+    mode = node.args[2] if operator_name(node) == "aten.pad.default" and len(node.args) > 2 else "constant"
+    if back is None or mode != "constant":
+        return
+    assert isinstance(source, fx.Node)
+    given: Any = node.args[1]
+    ndim = len(back)
+    pairs = {ndim - 1 - place // 2: (given[place], given[place + 1]) for place in range(0, len(given), 2)}
+    order = inverse(back)
+    turned = [pairs.get(order[axis], (0, 0)) for axis in range(ndim)]
+    flat = [width for pair in reversed(turned) for width in pair]
+    node.args = (source.args[0], flat, *node.args[2:])
+    _turn(graph, node, order)
+
+
+def _past_sizes(graph: fx.Graph, node: fx.Node) -> None:
+    source = node.args[0]
+    back = _order(source)
+    sizes: Any = node.args[1]
+    if back is None or len(sizes) != len(back):
+        return
+    assert isinstance(source, fx.Node)
+    order = inverse(back)
+    node.args = (source.args[0], [sizes[place] for place in order], *node.args[2:])
+    _turn(graph, node, order)
+
+
+def _past_view(graph: fx.Graph, node: fx.Node) -> None:
+    """A reshape that joins or splits axes which stand together on both sides of the transposition."""
+    source = node.args[0]
+    back = _order(source)
+    if back is None:
+        return
+    assert isinstance(source, fx.Node)
+    before, after = list(source.meta["val"].shape), list(node.meta["val"].shape)
+    groups = _groups(before, after)
+    if groups is None:
+        return
+    starts = []
+    for ins, _ in groups:
+        axes = [back[dim] for dim in ins]
+        if axes != list(range(axes[0], axes[0] + len(axes))) if axes else False:
+            return
+        starts.append(axes[0] if axes else -1)
+    by_inner = sorted(range(len(groups)), key=lambda place: starts[place])
+    inner_out = [dim for place in by_inner for dim in groups[place][1]]
+    shape = [after[dim] for dim in inner_out]
+    order = inner_out  # the inner result has the old one's axes in this order
+    node.target = torch.ops.aten.view.default
+    node.kwargs = {}
+    node.args = (source.args[0], [_size_argument(graph, size, node) for size in shape])
+    if order != sorted(order):
+        _turn(graph, node, order)
+
+
+def _size_argument(graph: fx.Graph, size: Any, node: fx.Node) -> Any:
+    """A size as a node's argument: a symbolic one as itself, which the emitter reads by its expression."""
+    return size
+
+
+def _groups(before: list[Any], after: list[Any]) -> list[tuple[list[int], list[int]]] | None:
+    """The least groups of neighbouring axes with equal numbers of elements before and after."""
+    groups: list[tuple[list[int], list[int]]] = []
+    i = j = 0
+    while i < len(before) or j < len(after):
+        ins, outs = [], []
+        a, b = sympy.Integer(1), sympy.Integer(1)
+        if i < len(before):
+            ins.append(i)
+            a = expression(before[i])
+            i += 1
+        if j < len(after):
+            outs.append(j)
+            b = expression(after[j])
+            j += 1
+        while sympy.expand(a - b) != 0:
+            ratio = sympy.simplify(a / b)
+            if (
+                ratio.is_number and ratio < 1 or not ratio.is_number and ratio.as_numer_denom()[0].is_number
+            ) and i < len(before):
+                ins.append(i)
+                a = a * expression(before[i])
+                i += 1
+            elif j < len(after):
+                outs.append(j)
+                b = b * expression(after[j])
+                j += 1
+            elif i < len(before):
+                ins.append(i)
+                a = a * expression(before[i])
+                i += 1
+            else:
+                return None
+        if not ins or not outs:
+            if not groups:
+                return None
+            groups[-1][0].extend(ins)
+            groups[-1][1].extend(outs)
+        else:
+            groups.append((ins, outs))
+    return groups
+
+
+# Stored tensors.
+
+
+def _store_permuted(program: Program) -> None:
+    """Store a tensor transposed where every use of it is one and the same transposition."""
+    for node in program.states:
+        users = [user for user in node.users if not is_size(user)]
+        orders = {_order(user) for user in users}
+        if len(orders) != 1 or None in orders or not users:
+            continue
+        (order,) = orders
+        assert order is not None
+        program.layouts[program.states[node]] = order
+        node.meta["val"] = node.meta["val"].permute(order)
+        for user in users:
+            user.replace_all_uses_with(node)
+
+
+Rule = Callable[[fx.Graph, fx.Node], None]
