@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import fx
 
+from pytorch_to_mlx.capture.clean import operator_name
 from pytorch_to_mlx.capture.code import Code, Slots, call
 from pytorch_to_mlx.capture.layers import Layer, Own, recognises
 from pytorch_to_mlx.capture.operators.recurrent import is_zero
@@ -41,6 +42,33 @@ def _recurrent(node: fx.Node, own: Own) -> Layer | None:
     results = {user.args[1]: user for user in node.users}
     unpack = tuple(results.get(place) for place in range(len(states) + 1))
     return Layer(constructor, tuple(inputs), tuple(each for each in unpack if each is not None), unpack)
+
+
+@recognises("lstm_cell.default", "gru_cell.default", "rnn_tanh_cell.default", "rnn_relu_cell.default")
+def _cell(node: fx.Node, own: Own) -> Layer | None:
+    x, hx, *weights = node.args
+    states = list(hx) if isinstance(hx, tuple | list) else [hx]
+    given = [weight for weight in weights if weight is not None]
+    names = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"][: len(given)]
+    if any(own.named(w, name) is None for w, name in zip(given, names, strict=True)):
+        return None
+    rows, inputs = given[0].meta["val"].shape
+    hidden = given[1].meta["val"].shape[1]
+    kind = {1: "RNNCell", 3: "GRUCell", 4: "LSTMCell"}[rows // hidden]
+    relu = "relu" in str(node.target)
+
+    def constructor(slots: Slots) -> Code:
+        sizes = [slots.add(int(inputs), "input_size"), slots.add(int(hidden), "hidden_size")]
+        bias = None if len(given) == 4 else False
+        return call(f"runtime.{kind}", *sizes, bias=bias, nonlinearity="relu" if relu else None)
+
+    zeros = all(operator_name(state) == "aten.zeros.default" for state in states)
+    inputs_ = (x,) if zeros else (x, *states)
+    if kind != "LSTMCell":
+        return Layer(constructor, inputs_, (node,))
+    results = {user.args[1]: user for user in node.users}
+    unpack = (results.get(0), results.get(1))
+    return Layer(constructor, inputs_, tuple(each for each in unpack if each is not None), unpack)
 
 
 def _names(weights: list, num_layers: int, has_biases: bool, bidirectional: bool) -> list[str] | None:

@@ -215,7 +215,8 @@ class Scope:
             place = made.unpack.index(made.outputs[0])
             self._settle(made.outputs[0], item(code, str(place)), callee)
         elif made.unpack:
-            self._assign_several(made.unpack, code, ("y", "h", "c")[: len(made.unpack)])
+            names, count = self._targets(made.outputs[0]), len(made.unpack)
+            self._assign_several(made.unpack, code, names if len(names) == count else ("y", "h", "c")[:count])
         elif len(made.outputs) == 1:
             self._settle(made.outputs[0], code, callee)
         elif made.outputs:

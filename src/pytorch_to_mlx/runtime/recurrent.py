@@ -186,6 +186,55 @@ class RNN(_Recurrent):
         return rnn(x, h, nonlinearity=self.nonlinearity, **self._given())
 
 
+class _Cell(nn.Module):
+    gates = 1
+
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True) -> None:
+        super().__init__()
+        rows = self.gates * hidden_size
+        self.weight_ih, self.weight_hh = mx.zeros((rows, input_size)), mx.zeros((rows, hidden_size))
+        if bias:
+            self.bias_ih, self.bias_hh = mx.zeros(rows), mx.zeros(rows)
+
+    def _weights(self) -> list[mx.array]:
+        return [self[name] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh") if name in self]
+
+    def _start(self, x: mx.array, state: mx.array | None) -> mx.array:
+        return mx.zeros((*x.shape[:-1], self.weight_hh.shape[1]), x.dtype) if state is None else state
+
+
+class LSTMCell(_Cell):
+    """`torch.nn.LSTMCell`, parameters named as there."""
+
+    gates = 4
+
+    def __call__(self, x: mx.array, h: mx.array | None = None, c: mx.array | None = None) -> States:
+        """As `lstm_cell`: the new h and c."""
+        return lstm_cell(x, self._start(x, h), self._start(x, c), *self._weights())
+
+
+class GRUCell(_Cell):
+    """`torch.nn.GRUCell`, parameters named as there."""
+
+    gates = 3
+
+    def __call__(self, x: mx.array, h: mx.array | None = None) -> mx.array:
+        """As `gru_cell`."""
+        return gru_cell(x, self._start(x, h), *self._weights())
+
+
+class RNNCell(_Cell):
+    """`torch.nn.RNNCell`, parameters named as there."""
+
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh") -> None:
+        super().__init__(input_size, hidden_size, bias)
+        self.nonlinearity = nonlinearity
+
+    def __call__(self, x: mx.array, h: mx.array | None = None) -> mx.array:
+        """As `rnn_cell`."""
+        return rnn_cell(x, self._start(x, h), *self._weights(), nonlinearity=self.nonlinearity)
+
+
 # Layers and directions.
 
 Run = Callable[..., tuple[mx.array, States]]
