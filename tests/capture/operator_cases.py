@@ -12,6 +12,7 @@ from torch import fx
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
+from pytorch_to_mlx.capture.decompose import table
 from pytorch_to_mlx.capture.generate import generate, result_of
 from pytorch_to_mlx.capture.state import Program, plain, result_leaves
 
@@ -30,9 +31,9 @@ def program_of_function(function: Callable[..., Any], args: Sequence[Any]) -> Pr
         return out
 
     structures: list[Any] = []
-    traced = make_fx(flat, tracing_mode="fake", pre_dispatch=True, _allow_non_fake_inputs=True)(
-        *[leaves[place] for place in places]
-    )
+    traced = make_fx(
+        flat, tracing_mode="fake", pre_dispatch=True, decomposition_table=table(), _allow_non_fake_inputs=True
+    )(*[leaves[place] for place in places])
     graph = traced.graph
     inputs = {node: f"x{k}" for k, node in enumerate(n for n in graph.nodes if n.op == "placeholder")}
     (end,) = [node for node in graph.nodes if node.op == "output"]
@@ -58,7 +59,7 @@ def to_mlx(tensor: torch.Tensor) -> mx.array:
 def run(function: Callable[..., Any], args: Sequence[Any]) -> tuple[list[np.ndarray], list[torch.Tensor], str]:
     """MLX's results, torch's, and the source that gave the former."""
     program = program_of_function(function, args)
-    made = generate(program)
+    made = generate(program, tidy=False)
     names: dict[str, Any] = {}
     exec(compile(made.source, "<operator>", "exec"), names)
     network = names[made.root]()
