@@ -73,8 +73,8 @@ def program_of(exported: torch.export.ExportedProgram, module: torch.nn.Module |
             states[node] = spec.target
             found = exported.state_dict.get(spec.target)
             tensors[spec.target] = (exported.constants[spec.target] if found is None else found).detach()
-        elif spec.kind == kinds.USER_INPUT:
-            inputs[node] = node.name
+        elif spec.kind == kinds.USER_INPUT and isinstance(spec.arg, torch.export.graph_signature.TensorArgument):
+            inputs[node] = node.name  # others are constants of the graph
     (end,) = [node for node in graph.nodes if node.op == "output"]
     mutated: dict[str | fx.Node, fx.Node] = {}
     flat: list[Any] = []
