@@ -5,24 +5,27 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import fx
 
 from pytorch_to_mlx.capture import recurrent_layers  # noqa: F401  (it registers its layers)
-from pytorch_to_mlx.capture.classes import WIDTH, Classes, ClassSource
+from pytorch_to_mlx.capture.classes import WIDTH, Classes, Constructor, Instance, attributes, method_name
 from pytorch_to_mlx.capture.clean import clean, is_size, operator_name
+from pytorch_to_mlx.capture.code import Slots
 from pytorch_to_mlx.capture.fold import fold_weights
 from pytorch_to_mlx.capture.layers import layer_of
 from pytorch_to_mlx.capture.layout import channels_last
 from pytorch_to_mlx.capture.names import class_name, parameter_path
 from pytorch_to_mlx.capture.operators import INEXPRESSIBLE, LOWERINGS
 from pytorch_to_mlx.capture.origin import Origins
-from pytorch_to_mlx.capture.scope import Instance, Made, Scope
+from pytorch_to_mlx.capture.ownership import Ownership
+from pytorch_to_mlx.capture.scope import Body, Made, Scope
 from pytorch_to_mlx.capture.sizes import dimension_names
 from pytorch_to_mlx.capture.state import Program
-from pytorch_to_mlx.capture.tree import Call, build_tree
+from pytorch_to_mlx.capture.tree import Call, build_tree, dissolve, find_ends
 from pytorch_to_mlx.errors import CaptureError
 
 
@@ -95,54 +98,87 @@ def generate(program: Program, tidy: bool = True) -> Generated:
         )
         raise CaptureError(f"MLX has no form of {told}")
     root = build_tree(program, origins.frames)
-    return _Writer(program, origins, root, tidy).write()
+    dissolve(root, lambda call: origins.is_sequence(call.path, call.kind))
+    find_ends(root, program)
+    return _Writer(program, origins, root).write()
 
 
 class _Writer:
-    def __init__(self, program: Program, origins: Origins, root: Call, tidy: bool) -> None:
+    def __init__(self, program: Program, origins: Origins, root: Call) -> None:
         self.program, self.origins, self.root, self.tidy = program, origins, root, tidy
+        self.calls = [root, *root.calls()]
+        found = {each: layer_of(program, each) for each in self.calls[1:]}
+        self.layers = {each: layer for each, layer in found.items() if layer is not None}
+        names = {each.path for each in self.layers}
+        self.layers = {each: layer for each, layer in self.layers.items() if self._always_layer(each, names)}
+        self.ownership = Ownership(root, program, self.layers)
         self.classes = Classes()
         self.children: dict[Call, Made] = {}
+        self.constructors: dict[str, Constructor] = {}
         self.dimensions = dimension_names([node.meta["val"] for node in program.inputs if _is_tensor(node)])
-        self.written: dict[str, tuple[ClassSource, Instance]] = {}
+
+    def _always_layer(self, each: Call, names: set[str]) -> bool:
+        """Whether all calls of the module are that layer, and nothing is called within it."""
+        same = [other for other in self.calls if other.path == each.path]
+        inside = any(other.path.startswith(f"{each.path}.") for other in self.calls)
+        return all(other in self.layers for other in same) and each.path in names and not inside
 
     def write(self) -> Generated:
-        by_height: dict[int, list[Call]] = {}
-        for each in self.root.calls():
-            if (layer := layer_of(self.program, each)) is not None:
-                self.children[each] = Made(layer.constructor, layer.inputs, layer.outputs, layer.unpack)
+        for each in self.calls:
+            layer = self.layers.get(each)
+            if layer is None:
+                self.children[each] = Made(each.inputs, each.outputs)
             else:
-                by_height.setdefault(each.height, []).append(each)
+                self.children[each] = Made(layer.inputs, layer.outputs, layer.unpack)
+                self.constructors.setdefault(each.path, layer.constructor)
+        bodies = self._bodies()
+        by_height: dict[int, list[str]] = {}
+        for path in bodies:
+            by_height.setdefault(self.ownership.height(path), []).append(path)
         for height in sorted(by_height):
-            self._write_classes(by_height[height])
-        (top,) = self._write_classes([self.root])
+            self._write_classes({path: bodies[path] for path in by_height[height]})
         tensors = {
             parameter_path(name): (name, self.program.layouts.get(name))
             for node, name in self.program.states.items()
-            if self._read(node)
+            if any(not is_size(user) for user in node.users)
         }
         names = {name for name, _ in tensors.values()}
         unused = tuple(name for name in self.program.tensors if name not in names)
-        taps = {call.path: call.outputs[0] for call in self.root.calls() if call.outputs}
-        return Generated(self._file(), top.name, tensors, unused, taps)
+        taps = {each.path: each.outputs[0] for each in self.calls[1:] if each.outputs}
+        return Generated(self._file(), self.classes.found[-1].name, tensors, unused, taps)
 
-    def _read(self, node: fx.Node) -> bool:
-        return any(not is_size(user) for user in node.users)
+    def _bodies(self) -> dict[str, list[Body]]:
+        """Of each module that is no layer, the different bodies of its calls; calls learn which is theirs.
 
-    def _write_classes(self, calls: list[Call]) -> list[ClassSource]:
-        instances = [self._scope(each).write() for each in calls]
+        Inner calls come first, since a caller needs the name of the method.
+        """
+        found: dict[str, list[Body]] = {}
+        for each in sorted(self.calls, key=lambda call: call.height):
+            if each in self.layers:
+                continue
+            body = self._scope(each).write()
+            known = found.setdefault(each.path, [])
+            same = [k for k, k_body in enumerate(known) if _equal(k_body, body)]
+            if not same:
+                known.append(body)
+            self.children[each].method = method_name(same[0] if same else len(known) - 1)
+        return found
+
+    def _write_classes(self, bodies: dict[str, list[Body]]) -> None:
+        kinds = {each.path: each.kind for each in reversed(self.calls)}
+        instances = []
+        for path, each in bodies.items():
+            slots = Slots()
+            lines = attributes(path, self.ownership.held[path], self.constructors, slots)
+            instances.append(Instance(path, kinds[path], lines, slots, each))
         where = self.classes.add(instances)
         for instance in instances:
-            made = where[id(instance)]
-            self.children[instance.call] = Made(
-                lambda slots, made=made, instance=instance: made.constructor(instance, slots),
-                instance.call.inputs,
-                instance.call.outputs,
-            )
-        return list(dict.fromkeys(where.values())) if calls == [self.root] else []
+            made = where[instance.path]
+            self.constructors[instance.path] = partial(made.constructor, instance)
 
     def _scope(self, each: Call) -> Scope:
-        return Scope(self.program, self.origins, each, self.children, self.dimensions, self._arguments(each))
+        names = self._arguments(each)
+        return Scope(self.program, self.origins, each, self.children, self.ownership, self.dimensions, names)
 
     def _arguments(self, each: Call) -> list[str]:
         if each is self.root:
@@ -164,6 +200,10 @@ class _Writer:
         imports = f"import mlx.core as mx\nimport mlx.nn as nn\n{chr(10) + runtime if runtime else ''}"
         source = f"{head}{imports}\n\n{body}"
         return formatted(source) if self.tidy else source
+
+
+def _equal(a: Body, b: Body) -> bool:
+    return a.skeleton() == b.skeleton() and list(map(repr, a.slots.values)) == list(map(repr, b.slots.values))
 
 
 def _letters(count: int) -> list[str]:
