@@ -104,7 +104,7 @@ def generate(program: Program, tidy: bool = True) -> Generated:
 
 
 class _Writer:
-    def __init__(self, program: Program, origins: Origins, root: Call) -> None:
+    def __init__(self, program: Program, origins: Origins, root: Call, tidy: bool) -> None:
         self.program, self.origins, self.root, self.tidy = program, origins, root, tidy
         self.calls = [root, *root.calls()]
         found = {each: layer_of(program, each) for each in self.calls[1:]}
