@@ -100,7 +100,7 @@ def generate(program: Program, tidy: bool = True) -> Generated:
     root = build_tree(program, origins.frames)
     dissolve(root, lambda call: origins.is_sequence(call.path, call.kind))
     find_ends(root, program)
-    return _Writer(program, origins, root).write()
+    return _Writer(program, origins, root, tidy).write()
 
 
 class _Writer:
