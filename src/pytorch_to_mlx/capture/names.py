@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import keyword
 
-import mlx.core as mx
 import mlx.nn as nn
 
 TAKEN = {"self", "mx", "nn", "runtime", *keyword.kwlist, *dir(builtins)} - {
@@ -33,18 +32,6 @@ def parameter_path(name: str) -> str:
     return ".".join(part if part.isdigit() else attribute_name(part) for part in name.split("."))
 
 
-def attribute_code(owner: str, parts: list[str]) -> str:
-    """`self.layers[0].weight` of ["layers", "0", "weight"]; what is no identifier is a key."""
-    text = owner
-    for part in parts:
-        if part.isdigit():
-            text += f"[{part}]" if text != owner else f'["{part}"]'
-        else:
-            name = attribute_name(part)
-            text += f".{name}" if name.isidentifier() and not keyword.iskeyword(name) else f'["{name}"]'
-    return text
-
-
 def variable_name(name: str) -> str:
     """A name for a variable: `name`, made an identifier that hides nothing."""
     plain = "".join(c if c.isalnum() or c == "_" else "_" for c in name).strip("_") or "x"
@@ -57,6 +44,3 @@ def class_name(kind: str) -> str:
     """The name of a PyTorch class, without its module."""
     plain = kind.rpartition(".")[2] or "Model"
     return f"{plain}_" if keyword.iskeyword(plain) or plain in dir(builtins) else plain
-
-
-__all__ = ["attribute_code", "attribute_name", "class_name", "mx", "parameter_path", "variable_name"]

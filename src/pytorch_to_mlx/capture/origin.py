@@ -40,9 +40,12 @@ class Origins:
     def __init__(self, module: torch.nn.Module | None) -> None:
         self._forwards: Mapping[str, tuple[str, int, int]] = {}
         self._names: Mapping[str, list[str]] = {}
+        self._sequences: set[str] = set()
         if module is not None:
             modules = dict(module.named_modules(remove_duplicate=False))
             self._forwards = {path: span for path, each in modules.items() if (span := _span(type(each))) is not None}
+            forward = torch.nn.Sequential.forward
+            self._sequences = {path for path, each in modules.items() if type(each).forward is forward}
             self._names = {path: _parameters(type(each)) for path, each in modules.items()}
 
     def frames(self, node: fx.Node) -> list[Frame]:
@@ -64,6 +67,10 @@ class Origins:
                 if span and span[0] == file and span[1] <= line <= span[2]:
                     return frames[:depth]
         return frames
+
+    def is_sequence(self, path: str, kind: str) -> bool:
+        """Whether a module calls those that it holds one after the other, and does nothing else."""
+        return path != "" and (path in self._sequences or kind == "torch.nn.modules.container.Sequential")
 
     def statement(self, node: fx.Node, path: str) -> Statement | None:
         """The statement in the forward of the module at `path` that a node was made by."""

@@ -7,18 +7,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import mlx.core as mx
 import sympy
 import torch
 from torch import fx
 
 from pytorch_to_mlx.capture.clean import is_size, operator_name
 from pytorch_to_mlx.capture.code import Code, Slots, as_code, call, filled, item
-from pytorch_to_mlx.capture.emitter import DTYPES, Emitter, Tensor, dtype_name
-from pytorch_to_mlx.capture.layers import Layer
-from pytorch_to_mlx.capture.names import attribute_code, variable_name
+from pytorch_to_mlx.capture.emitter import Emitter, Tensor
+from pytorch_to_mlx.capture.names import variable_name
 from pytorch_to_mlx.capture.operators import LOWERINGS
 from pytorch_to_mlx.capture.origin import Origins
+from pytorch_to_mlx.capture.ownership import Ownership
 from pytorch_to_mlx.capture.sizes import expression, shape_text, size_code
 from pytorch_to_mlx.capture.state import Program
 from pytorch_to_mlx.capture.tree import Call
@@ -35,34 +34,31 @@ class Line:
 
 
 @dataclass
-class Instance:
+class Body:
     """What one call comes to, before it is known which calls share a class.
 
     Attributes:
-        attributes: the statements of `__init__`.
-        arguments: of `__call__`.
+        arguments: of `__call__`, of the shapes `shapes`.
     """
 
-    call: Call
-    attributes: list[str]
     arguments: list[str]
     lines: list[Line]
     slots: Slots
     shapes: list[tuple[str, ...]]
 
     def skeleton(self) -> tuple:
-        """Equal for instances of one class."""
-        return tuple(self.attributes), tuple(self.arguments), tuple(line.text for line in self.lines)
+        """Equal for calls that differ in numbers alone."""
+        return tuple(self.arguments), tuple(line.text for line in self.lines)
 
 
 @dataclass
 class Made:
-    """How a parent makes a child and calls it; `unpack` as of a `Layer`."""
+    """How a module is called; `unpack` as of a `Layer`, `method` where it is not `__call__`."""
 
-    constructor: Any  # Callable[[Slots], Code]
     inputs: Sequence[fx.Node]
     outputs: Sequence[fx.Node]
     unpack: Sequence[fx.Node | None] = ()
+    method: str = ""
 
 
 class Scope:
@@ -74,11 +70,12 @@ class Scope:
         origins: Origins,
         call: Call,
         children: dict[Call, Made],
+        ownership: Ownership,
         dimensions: dict[sympy.Symbol, str],
         argument_names: Sequence[str],
     ) -> None:
         self.program, self.origins, self.call, self.children = program, origins, call, children
-        self.dimensions = dimensions
+        self.ownership, self.dimensions = ownership, dimensions
         self.slots = Slots()
         self.lines: list[Line] = []
         self.values: dict[fx.Node, Code] = {}
@@ -86,7 +83,6 @@ class Scope:
         self.holders: dict[str, fx.Node | None] = {}
         self.pending: dict[fx.Node, set[str]] = {}
         self.sizes: dict[sympy.Symbol, str] = {}
-        self.states: dict[str, fx.Node] = {}
         self.items = list(call.items)
         self.ends = call.outputs
         self.uses = self._count_uses()
@@ -96,12 +92,8 @@ class Scope:
         for node, name in zip(call.inputs, argument_names, strict=True):
             self.arguments.append(self._bind(node, name))
 
-    def write(self) -> Instance:
-        """The source.
-
-        Raises:
-            UnsupportedError: an operator has no lowering.
-        """
+    def write(self) -> Body:
+        """The source of the call."""
         place = 0
         while place < len(self.items):
             self.place = place
@@ -124,7 +116,7 @@ class Scope:
             returned = [self.value(node).text for node in self.ends]
             self.lines.append(Line(f"return {', '.join(returned)}"))
         shapes = [shape_text(node.meta["val"].shape, self.dimensions) for node in self.call.inputs]
-        return Instance(self.call, self._attributes(), self.arguments, self.lines, self.slots, shapes)
+        return Body(self.arguments, self.lines, self.slots, shapes)
 
     # What stands for a node.
 
@@ -134,14 +126,8 @@ class Scope:
             self.pending.pop(node, None)
             return self.values[node]
         if node in self.program.states:
-            return self._state(node)
+            return Code(self.ownership.code(self.call.path, self.program.states[node]))
         raise KeyError(f"{node} is not known in {self.call.path or 'the model'}")
-
-    def _state(self, node: fx.Node) -> Code:
-        name = self.program.states[node]
-        inside = name.removeprefix(f"{self.call.path}." if self.call.path else "")
-        self.states[inside] = node
-        return Code(attribute_code("self", inside.split(".")))
 
     def size(self, value: Any) -> Code:
         """The expression of a size at this place."""
@@ -210,7 +196,8 @@ class Scope:
     def _write_call(self, callee: Call) -> None:
         made = self.children[callee]
         arguments = [self.value(node) for node in made.inputs]
-        code = call(attribute_code("self", self._relative(callee)), *arguments)
+        function = self.ownership.code(self.call.path, callee.path)
+        code = call(f"{function}.{made.method}" if made.method else function, *arguments)
         if made.unpack and len(made.outputs) == 1:
             place = made.unpack.index(made.outputs[0])
             self._settle(made.outputs[0], item(code, str(place)), callee)
@@ -267,9 +254,7 @@ class Scope:
     def _loop_at(self, place: int) -> int:
         """How many calls from `place` on are one module after another of a list, each fed by the one before."""
         first = self.items[place]
-        if not isinstance(first, Call):
-            return 1
-        path = self._relative(first)
+        path = self._relative(first) if isinstance(first, Call) else []
         if len(path) < 2 or not path[-1].isdigit():
             return 1
         run = 1
@@ -277,18 +262,17 @@ class Scope:
             previous, following = self.items[place + run - 1], self.items[place + run]
             if not isinstance(following, Call) or not self._feeds(previous, following):
                 break
-            expected = [*path[:-1], str(int(path[-1]) + run)]
-            if self._relative(following) != expected:
-                break
+            before, after = (self._relative(each) for each in (previous, following))  # type: ignore[arg-type]
+            if after[:-1] != path[:-1] or not after[-1].isdigit() or int(after[-1]) <= int(before[-1]):
+                break  # numbers that are left out do nothing
             run += 1
-        listed = {tuple(self._relative(c)) for c in self.items if isinstance(c, Call)}
-        before, after = str(int(path[-1]) - 1), str(int(path[-1]) + run)
-        whole = (*path[:-1], before) not in listed and (*path[:-1], after) not in listed
-        return run if run > 1 and whole and int(path[-1]) == 0 else 1
+        looped = {each.path for each in self.items[place : place + run] if isinstance(each, Call)}
+        listed = self.ownership.listed(first.path.rpartition(".")[0])  # type: ignore[union-attr]
+        return run if run > 1 and listed == looped else 1
 
     def _feeds(self, before: Any, after: Call) -> bool:
         a, b = self.children[before], self.children[after]
-        if len(a.inputs) != len(b.inputs) or len(a.outputs) != len(b.outputs) or a.unpack or b.unpack:
+        if len(a.inputs) != len(b.inputs) or len(a.outputs) != len(b.outputs) or a.unpack or b.unpack or b.method:
             return False
         carried = [node for node in b.inputs if node in a.outputs]
         if len(carried) != len(a.outputs) or carried != list(a.outputs):
@@ -320,7 +304,7 @@ class Scope:
             names.append(name)
             arguments[index] = name
         layer = self._fresh("layer")
-        listed = attribute_code("self", self._relative(calls[0])[:-1])
+        listed = self.ownership.code(self.call.path, calls[0].path.rpartition(".")[0])
         self.lines.append(Line(f"for {layer} in {listed}:"))
         shape = end.outputs[0].meta["val"].shape
         self._append(f"    {', '.join(names)} = {layer}({', '.join(arguments)})", shape)
@@ -399,8 +383,7 @@ class Scope:
             if isinstance(target, fx.Node):
                 self.lines.append(Line(f"{self.value(target).text}[...] = {self.value(node).text}"))
             else:
-                self.states.setdefault(target, next(n for n, s in self.program.states.items() if s == target))
-                self.lines.append(Line(f"{attribute_code('self', target.split('.'))} = {self.value(node).text}"))
+                self.lines.append(Line(f"{self.ownership.code('', target)} = {self.value(node).text}"))
 
     def _result(self, results: Any, top: bool = False) -> str:
         if isinstance(results, dict):
@@ -419,44 +402,10 @@ class Scope:
             return self.value(results).text
         return as_code(results).text
 
-    def _attributes(self) -> list[str]:
-        """The statements of `__init__`, in order of use."""
-        held: dict[str, Any] = {}
-        for each in self.items:
-            if isinstance(each, Call):
-                _put(held, self._relative(each), self.children[each].constructor(self.slots).text)
-        for name, node in self.states.items():
-            value = node.meta["val"]
-            dtype = DTYPES[value.dtype]
-            shape = as_code(tuple(self.slots.add(int(size), "size") for size in value.shape)).text
-            kind = "" if dtype == mx.float32 else f", {dtype_name(dtype)}"
-            _put(held, name.split("."), f"mx.zeros({shape}{kind})")
-        return [f"{attribute_code('self', [name])} = {self._made(value)}" for name, value in held.items()]
-
-    def _made(self, value: Any) -> str:
-        if isinstance(value, str):
-            return value
-        if not all(key.isdigit() for key in value):
-            return "{" + ", ".join(f'"{key}": {self._made(each)}' for key, each in value.items()) + "}"
-        count = max(map(int, value)) + 1
-        texts = [self._made(value[str(i)]) if str(i) in value else "nn.Identity()" for i in range(count)]
-        if count > 1 and len({self._plain(text) for text in texts}) == 1:
-            return f"[{texts[0]} for _ in range({self.slots.add(count, 'num_layers').text})]"
-        return f"[{', '.join(texts)}]"
-
 
 def _numbered(name: str) -> Iterator[str]:
     yield name
     yield from (f"{name}_{number}" for number in range(2, 10**6))
-
-
-def _put(held: dict[str, Any], parts: list[str], text: str) -> None:
-    for part in parts[:-1]:
-        inner = held.setdefault(part, {})
-        if isinstance(inner, str):
-            return  # a module that is called, and of which the caller uses a part too
-        held = inner
-    held.setdefault(parts[-1], text)
 
 
 def _final(each: fx.Node | Call) -> fx.Node:
@@ -494,4 +443,4 @@ def _bound(node: fx.Node) -> tuple[list[Any], dict[str, Any]]:
     return args, kwargs
 
 
-__all__ = ["Instance", "Layer", "Line", "Made", "Scope"]
+__all__ = ["Body", "Line", "Made", "Scope"]

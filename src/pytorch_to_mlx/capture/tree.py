@@ -93,8 +93,23 @@ def build_tree(program: Program, frames_of: Callable[[fx.Node], list[Frame]]) ->
                 where.items.append(made[key])
             where = made[key]
         where.items.append(node)
-    find_ends(root, program)
     return root
+
+
+def dissolve(call: Call, unwanted: Callable[[Call], bool]) -> None:
+    """Let a caller do itself what an unwanted call within it does, or one of a module that is not below its own."""
+    waiting, kept = list(call.items), []
+    while waiting:
+        item = waiting.pop(0)
+        outside = isinstance(item, Call) and call.path != "" and not item.path.startswith(f"{call.path}.")
+        if isinstance(item, Call) and (outside or unwanted(item)):
+            waiting = [*item.items, *waiting]
+            continue
+        if isinstance(item, Call):
+            item.parent = call
+            dissolve(item, unwanted)
+        kept.append(item)
+    call.items = kept
 
 
 def find_ends(root: Call, program: Program) -> None:
