@@ -57,6 +57,44 @@ def safe_softmax(x: mx.array, axis: int = -1) -> mx.array:
     return mx.where(hidden, 0, softmax(x, axis)).astype(x.dtype)
 
 
+def median(x: mx.array, axis: int = -1, keepdims: bool = False) -> tuple[mx.array, mx.array]:
+    """`torch.median`: the lower of two in the middle, and where it stands; nan where there is one."""
+    order = mx.argsort(x, axis=axis)
+    middle = mx.take(order, mx.array([(x.shape[axis] - 1) // 2]), axis=axis)
+    if mx.issubdtype(x.dtype, mx.floating):
+        bad = mx.isnan(x)
+        first = mx.argmax(bad, axis=axis, keepdims=True)
+        middle = mx.where(mx.any(bad, axis=axis, keepdims=True), first, middle)
+    return _taken(x, middle, axis, keepdims)
+
+
+def nanmedian(x: mx.array, axis: int = -1, keepdims: bool = False) -> tuple[mx.array, mx.array]:
+    """`torch.nanmedian`: the median of the numbers."""
+    if not mx.issubdtype(x.dtype, mx.floating):
+        return median(x, axis, keepdims)
+    order = mx.argsort(mx.where(mx.isnan(x), mx.inf, x), axis=axis)
+    count = mx.sum((~mx.isnan(x)).astype(mx.int32), axis=axis, keepdims=True)
+    middle = mx.take_along_axis(order, mx.maximum(count - 1, 0) // 2, axis=axis)
+    return _taken(x, middle, axis, keepdims)
+
+
+def mode(x: mx.array, axis: int = -1, keepdims: bool = False) -> tuple[mx.array, mx.array]:
+    """`torch.mode`: the most frequent value, the smallest of several, and the last place where it stands."""
+    moved = mx.moveaxis(x, axis, -1)
+    ordered = mx.sort(moved, axis=-1)
+    counts = mx.sum((ordered[..., :, None] == moved[..., None, :]).astype(mx.int32), axis=-1)
+    best = mx.argmax(counts, axis=-1, keepdims=True)
+    value = mx.take_along_axis(ordered, best, axis=-1)
+    place = mx.max(mx.where(moved == value, mx.arange(moved.shape[-1]), -1), axis=-1, keepdims=True)
+    value, place = mx.moveaxis(value, -1, axis), mx.moveaxis(place, -1, axis).astype(mx.int64)
+    return (value, place) if keepdims else (value.squeeze(axis), place.squeeze(axis))
+
+
+def _taken(x: mx.array, place: mx.array, axis: int, keepdims: bool) -> tuple[mx.array, mx.array]:
+    value, place = mx.take_along_axis(x, place, axis=axis), place.astype(mx.int64)
+    return (value, place) if keepdims else (value.squeeze(axis), place.squeeze(axis))
+
+
 def cummax(x: mx.array, axis: int) -> tuple[mx.array, mx.array]:
     """`torch.cummax`: the largest so far along `axis`, and where it stood last."""
     return _running(x, mx.cummax(x, axis=axis), axis)

@@ -7,7 +7,7 @@ from typing import Any
 import mlx.core as mx
 import torch
 
-from pytorch_to_mlx.capture.code import Code, as_code, binary, call, method
+from pytorch_to_mlx.capture.code import Code, as_code, binary, call, item, method
 from pytorch_to_mlx.capture.emitter import DTYPES, Emitter, Tensor
 from pytorch_to_mlx.capture.operators.elementwise import as_bool, floating
 from pytorch_to_mlx.capture.operators.registry import lowers
@@ -83,6 +83,15 @@ def _extremum(kind: str) -> None:
     def of_all(e: Emitter, x: Tensor) -> Code:
         return call(f"mx.{kind}", x)
 
+    @lowers(f"{kind}.dim")
+    def with_place(e: Emitter, x: Tensor, dim: int, keepdim: bool) -> tuple[Code, ...]:
+        if _is_empty(e.out[0]):
+            shape = e.shape(e.out[0].shape)
+            return tuple(call("mx.zeros", shape, dtype=e.dtype(each.dtype)) for each in e.out)
+        axis = None if x.ndim == 0 else dim
+        place = reduced(f"mx.arg{kind}", x, axis, keepdim)
+        return reduced(f"mx.{kind}", x, axis, keepdim), method(place, "astype", e.dtype(torch.int64))
+
     @lowers(f"arg{kind}.default")
     def place_of(e: Emitter, x: Tensor, dim: Any = None, keepdim: bool = False) -> Code:
         if _is_empty(e.out):
@@ -99,6 +108,12 @@ def _whole(e: Emitter, function: str, x: Tensor, axis: Any, keepdim: bool) -> Co
 
 _extremum("max")
 _extremum("min")
+
+
+@lowers("aminmax.default")
+def aminmax(e: Emitter, x: Tensor, *, dim: int | None = None, keepdim: bool = False) -> tuple[Code, Code]:
+    axis = axes(x, dim)
+    return reduced("mx.min", x, axis, keepdim), reduced("mx.max", x, axis, keepdim)
 
 
 @lowers("_softmax.default", "softmax.int", "special_softmax.default", "_safe_softmax.default")
@@ -216,9 +231,29 @@ def norm_of(e: Emitter, x: Tensor, order: Any, dims: Any, keepdim: bool) -> Code
     return reduced("runtime.vector_norm", kept, axis, keepdim, ord=e.literal(order, "ord"))
 
 
-@lowers("outer.default", "ger.default")
-def outer(e: Emitter, a: Tensor, b: Tensor) -> Code:
-    return e.as_result(call("mx.outer", a, b), a, b)
+def _middle(name: str) -> None:
+    @lowers(f"{name}.default")
+    def of_all(e: Emitter, x: Tensor) -> Code:
+        return item(e.runtime(name, method(x, "reshape", -1)), "0")
+
+    @lowers(f"{name}.dim")
+    def along(e: Emitter, x: Tensor, dim: int, keepdim: bool) -> Any:
+        return _chosen(e, name, x, dim, keepdim)
+
+
+_middle("median")
+_middle("nanmedian")
+
+
+@lowers("mode.default")
+def mode(e: Emitter, x: Tensor, dim: int, keepdim: bool) -> Any:
+    return _chosen(e, "mode", x, dim, keepdim)
+
+
+def _chosen(e: Emitter, function: str, x: Tensor, dim: int, keepdim: bool) -> Any:
+    if x.ndim == 0:
+        return x, call("mx.zeros", e.shape([]), dtype=e.dtype(torch.int64))
+    return e.runtime(function, x, axis=last(x, dim), keepdims=keepdim or None)
 
 
 @lowers("dist.default")
