@@ -11,6 +11,7 @@ from torch import fx
 from torch.utils import _pytree as pytree
 
 from pytorch_to_mlx.capture.decompose import table
+from pytorch_to_mlx.capture.recurrent_shapes import any_number_of_steps
 
 
 @dataclass
@@ -28,6 +29,8 @@ class Program:
         layouts: name of a state -> the order in which its axes are stored, where it is not torch's.
         folded: name of a state that was computed -> the tensors that it was computed from.
         given: the example's tensors, in the order of `inputs`.
+        owner: keeps the graph's own attributes alive.
+        notes: what a user should know of the capture.
     """
 
     graph: fx.Graph
@@ -41,6 +44,7 @@ class Program:
     folded: dict[str, tuple[str, ...]] = field(default_factory=dict)
     given: list[torch.Tensor] = field(default_factory=list)
     owner: fx.GraphModule | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Let the graph's output list what leaves, so that passes which replace a node replace it there too."""
@@ -57,7 +61,8 @@ class Program:
 
 def program_of(exported: torch.export.ExportedProgram, module: torch.nn.Module | None = None) -> Program:
     """The program of an exported one; its graph is a copy."""
-    exported = exported.run_decompositions(table())
+    with any_number_of_steps():
+        exported = exported.run_decompositions(table())
     owner = exported.graph_module
     graph = owner.graph
     signature = exported.graph_signature
