@@ -12,9 +12,10 @@ from torch import fx
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
+from pytorch_to_mlx.capture.clean import has_effect
 from pytorch_to_mlx.capture.decompose import table
 from pytorch_to_mlx.capture.generate import generate, result_of
-from pytorch_to_mlx.capture.state import Program, plain, result_leaves
+from pytorch_to_mlx.capture.state import Program, plain, program_of, result_leaves
 
 
 def program_of_function(function: Callable[..., Any], args: Sequence[Any]) -> Program:
@@ -38,13 +39,32 @@ def program_of_function(function: Callable[..., Any], args: Sequence[Any]) -> Pr
     inputs = {node: f"x{k}" for k, node in enumerate(n for n in graph.nodes if n.op == "placeholder")}
     (end,) = [node for node in graph.nodes if node.op == "output"]
     results = pytree.tree_unflatten(list(end.args[0]), structures[-1])
+    if any(node.op == "call_function" and has_effect(node) for node in graph.nodes):
+        return _program_of_exported(flat, [leaves[place] for place in places], structures[-1])
     states: dict[fx.Node, str] = {}
     tensors: dict[str, torch.Tensor] = {}
-    for node in graph.nodes:
+    for node in list(graph.nodes):
         if node.op == "get_attr":  # a constant of the function
-            states[node], tensors[node.name] = node.name, getattr(traced, node.target)
-            node.meta["val"] = getattr(traced, node.target)
+            value = getattr(traced, node.target)
+            with graph.inserting_before(next(iter(graph.nodes))):
+                state = graph.placeholder(node.name)
+            state.meta["val"] = value
+            node.replace_all_uses_with(state)
+            graph.erase_node(node)
+            states[state], tensors[node.name] = node.name, value
     return Program(graph, states, tensors, inputs, plain(results), {}, owner=traced)
+
+
+def _program_of_exported(flat: Callable[..., Any], tensors: list[torch.Tensor], structure: Any) -> Program:
+    """The program of a function that writes in place, which torch.export makes functional."""
+
+    class Model(torch.nn.Module):
+        def forward(self, *tensors: torch.Tensor) -> Any:
+            return tuple(flat(*tensors))
+
+    program = program_of(torch.export.export(Model(), tuple(tensors)))
+    program.results = plain(pytree.tree_unflatten(result_leaves(program.results), structure))
+    return program
 
 
 def to_mlx(tensor: torch.Tensor) -> mx.array:

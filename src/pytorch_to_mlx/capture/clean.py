@@ -61,7 +61,9 @@ def clean(graph: fx.Graph) -> None:
             continue
         if name in CHECKS or getattr(node.target, "__name__", "") in ("_assert_scalar",):
             graph.erase_node(node)
-        elif (name in COPIES and _same(node)) or (name in RESHAPES and _same(node) and _is_identity(node, name)):
+        elif (name in COPIES and _same(node) and not _alters(node, name)) or (
+            name in RESHAPES and _same(node) and _is_identity(node, name)
+        ):
             node.replace_all_uses_with(node.args[0])
     for node in reversed(list(graph.nodes)):
         if node.op == "call_function" and not node.users and not has_effect(node):
@@ -108,6 +110,13 @@ def same_size(x: Any, y: Any) -> bool:
     if any(symbolic):
         return all(symbolic) and x.node.expr == y.node.expr
     return x == y
+
+
+def _alters(node: fx.Node, name: str) -> bool:
+    """Whether this call of what else is a copy changes values: dropout in training, conjugates of complex numbers."""
+    if "dropout" in name:
+        return bool(node.args[1]) and bool(node.args[2])
+    return name == "aten._conj_physical.default" and node.meta["val"].dtype.is_complex
 
 
 def _is_identity(node: fx.Node, name: str) -> bool:

@@ -67,8 +67,8 @@ def unsupported(program: Program, origins: Origins) -> list[Unsupported]:
     """Every operator that cannot be lowered, with where it stands."""
     found: dict[str, list[fx.Node]] = {}
     for node in program.graph.nodes:
-        if node.op == "call_function" and not is_size(node):
-            name = operator_name(node)
+        name = operator_name(node) if node.op == "call_function" else ""
+        if name and (name in INEXPRESSIBLE or not is_size(node)):
             if name not in LOWERINGS and name != "operator.getitem":
                 found.setdefault(name, []).append(node)
     return [

@@ -27,7 +27,7 @@ _activation("runtime.selu", "selu.default")
 
 @lowers("relu6.default")
 def relu6(e: Emitter, x: Tensor) -> Code:
-    return call("nn.relu6", x)
+    return call("nn.relu6", x) if x.is_floating else call("mx.clip", x, 0, 6)
 
 
 @lowers("gelu.default")

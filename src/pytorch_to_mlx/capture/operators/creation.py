@@ -34,16 +34,15 @@ def arange_by(e: Emitter, start: Any, end: Any, step: Any = 1, **options: Any) -
 
 def _range(e: Emitter, *numbers: Any) -> Code:
     count = e.out.shape[0]
-    if isinstance(count, int) and not e.out.dtype.is_floating_point:
-        # torch counts in float64 before it rounds; MLX has the same length for integers only.
-        numbers = tuple(_integer(e, number) for number in numbers)
+    broken = any(isinstance(number, float) and number % 1 for number in numbers)
+    if broken and isinstance(count, int) and not e.out.dtype.is_floating_point:
+        # torch drops the fractions once it has the length
+        first, _, step = numbers if len(numbers) == 3 else (numbers[0] if len(numbers) == 2 else 0, 0, 1)
+        first, step = int(first), int(step)
+        if step == 0:
+            return call("mx.full", e.shape(e.out.shape), first, dtype=e.dtype(e.out.dtype))
+        numbers = (first, first + count * step, step)
     return call("mx.arange", *(e.literal(number) for number in numbers), dtype=e.dtype(e.out.dtype))
-
-
-def _integer(e: Emitter, number: Any) -> Any:
-    if isinstance(number, float) and not number.is_integer():
-        raise CaptureError(f"{e.node.target} counts by {number} in integers, which MLX does not")
-    return int(number) if isinstance(number, float) else number
 
 
 @lowers("linspace.default")
@@ -127,10 +126,23 @@ def uniform(e: Emitter, x: Tensor, low: float = 0.0, high: float = 1.0, **option
     return call("mx.random.uniform", e.literal(low), e.literal(high), e.shape(e.out.shape), dtype=dtype_argument(e))
 
 
-@lowers("exponential.default")
-def exponential(e: Emitter, x: Tensor, rate: float = 1.0, **options: Any) -> Code:
-    drawn = call("mx.random.uniform", shape=e.shape(e.out.shape), dtype=dtype_argument(e))
-    return Code(f"-mx.log1p(-{drawn.text}) / {e.literal(rate).text}", 7)
+def _drawn(function: str, name: str) -> None:
+    """A distribution that follows from uniform numbers, by `runtime.<function>`."""
+
+    @lowers(f"{name}.default")
+    def lower(e: Emitter, x: Tensor, *parameters: float, **options: Any) -> Code:
+        return e.runtime(function, e.shape(e.out.shape), *map(e.literal, parameters), dtype=dtype_argument(e))
+
+
+_drawn("random_exponential", "exponential")
+_drawn("random_cauchy", "cauchy")
+_drawn("random_geometric", "geometric")
+_drawn("random_log_normal", "log_normal")
+
+
+@lowers("multinomial.default")
+def multinomial(e: Emitter, x: Tensor, count: int, replacement: bool = False, **options: Any) -> Code:
+    return e.runtime("random_multinomial", x, e.size(count), replacement=replacement or None)
 
 
 @lowers("randint.default")
@@ -175,6 +187,25 @@ def bernoulli(e: Emitter, x: Tensor, chance: Any = None, **options: Any) -> Code
     odds = x if chance is None else chance if isinstance(chance, Tensor) else e.literal(chance)
     drawn = call("mx.random.bernoulli", odds, e.shape(e.out.shape))
     return method(drawn, "astype", e.dtype(e.out.dtype))
+
+
+@lowers("dropout.default")
+def dropout(e: Emitter, x: Tensor, chance: float, train: bool) -> Code:
+    return e.runtime("dropout", x, e.literal(chance, "p")) if train and chance else x
+
+
+@lowers("native_dropout.default")
+def native_dropout(e: Emitter, x: Tensor, chance: float, train: bool | None) -> Code | tuple[Code, Code]:
+    if train is False or not chance:
+        return x, call("mx.ones", e.shape(x.shape), dtype=e.dtype(torch.bool))
+    return e.runtime("dropout_with_mask", x, e.literal(chance, "p"))
+
+
+@lowers("feature_dropout.default", "alpha_dropout.default", "feature_alpha_dropout.default")
+def other_dropout(e: Emitter, x: Tensor, chance: float, train: bool) -> Code:
+    if train and chance:
+        raise CaptureError(f"{e.node.target} is for training; call eval() on the model first")
+    return x
 
 
 __all__ = ["DTYPES", "dtype_argument"]

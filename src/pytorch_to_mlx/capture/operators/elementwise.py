@@ -9,7 +9,7 @@ import torch
 
 from pytorch_to_mlx.capture.code import Code, binary, call, unary
 from pytorch_to_mlx.capture.emitter import DTYPES, Emitter, Tensor, promoted
-from pytorch_to_mlx.capture.operators.registry import lowers
+from pytorch_to_mlx.capture.operators.registry import lowers, missing
 
 
 def operand(e: Emitter, value: Any) -> Any:
@@ -343,6 +343,15 @@ def signbit(e: Emitter, x: Tensor) -> Code:
 @lowers("sign.default", "sgn.default")
 def sign(e: Emitter, x: Tensor) -> Code:
     return call("mx.sign", x) if not x.dtype.is_floating_point else e.runtime("sign", x)
+
+
+missing(
+    "Python numbers that depend on data",
+    "_local_scalar_dense.default",
+    "item.default",
+    "equal.default",
+    "allclose.default",
+)
 
 
 __all__ = ["DTYPES", "as_bool", "floating", "in_dtype", "operand"]

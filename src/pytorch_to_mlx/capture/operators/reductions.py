@@ -51,15 +51,23 @@ def convert(e: Emitter, x: Tensor) -> Code:
 
 
 _by_sum("mx.mean", "mean.dim", "mean.default")
-_by_sum("mx.prod", "prod.dim_int", "prod.default")
 
 
 @lowers("sum.dim_IntList", "sum.default")
 def total(e: Emitter, x: Tensor, dims: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Code:
+    return _accumulated(e, "mx.any", "mx.sum", x, dims, keepdim)
+
+
+@lowers("prod.dim_int", "prod.default")
+def product(e: Emitter, x: Tensor, dims: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Code:
+    return _accumulated(e, "mx.all", "mx.prod", x, dims, keepdim)
+
+
+def _accumulated(e: Emitter, truth: str, function: str, x: Tensor, dims: Any, keepdim: bool) -> Code:
     if e.out.dtype == torch.bool:
-        return reduced("mx.any", x, axes(x, dims), keepdim)
+        return reduced(truth, x, axes(x, dims), keepdim)
     have = mx.sum(mx.array(0, DTYPES[e.out.dtype])).dtype  # small integers become int32
-    return e.cast(reduced("mx.sum", convert(e, x), axes(x, dims), keepdim), have, e.out.dtype)
+    return e.cast(reduced(function, convert(e, x), axes(x, dims), keepdim), have, e.out.dtype)
 
 
 @lowers("nansum.default")
@@ -88,15 +96,16 @@ def _extremum(kind: str) -> None:
         if _is_empty(e.out[0]):
             shape = e.shape(e.out[0].shape)
             return tuple(call("mx.zeros", shape, dtype=e.dtype(each.dtype)) for each in e.out)
-        axis = None if x.ndim == 0 else dim
-        place = reduced(f"mx.arg{kind}", x, axis, keepdim)
-        return reduced(f"mx.{kind}", x, axis, keepdim), method(place, "astype", e.dtype(torch.int64))
+        if x.ndim == 0:
+            return x, call("mx.zeros", e.shape([]), dtype=e.dtype(torch.int64))
+        place = method(reduced(f"mx.arg{kind}", x, dim, keepdim), "astype", e.dtype(torch.int64))
+        return reduced(f"mx.{kind}", x, dim, keepdim), place
 
     @lowers(f"arg{kind}.default")
     def place_of(e: Emitter, x: Tensor, dim: Any = None, keepdim: bool = False) -> Code:
         if _is_empty(e.out):
             return call("mx.zeros", e.shape(e.out.shape), dtype=e.dtype(torch.int64))
-        place = reduced(f"mx.arg{kind}", x, None if x.ndim == 0 else dim, keepdim)
+        place = reduced(f"mx.arg{kind}", x, None if x.ndim == 0 else dim, keepdim and x.ndim > 0)
         return method(place, "astype", e.dtype(torch.int64))
 
 
