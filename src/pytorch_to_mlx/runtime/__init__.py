@@ -6,7 +6,6 @@ Functions and modules over arrays, each documented with the PyTorch operation th
 from pytorch_to_mlx.layers.attention import attention
 from pytorch_to_mlx.layers.convolution import Conv1d, ConvTranspose1d
 from pytorch_to_mlx.layers.elementwise import exp, gelu, gelu_tanh, mish, sigmoid, silu, sin, softmax, tanh
-from pytorch_to_mlx.runtime.attention import scaled_dot_product_attention
 from pytorch_to_mlx.runtime.chance import (
     dropout,
     dropout_with_mask,
@@ -53,21 +52,6 @@ from pytorch_to_mlx.runtime.elementwise import (
     truncating_divide,
     xlogy,
 )
-from pytorch_to_mlx.runtime.fourier import hfft, hfftn, ihfft, ihfftn
-from pytorch_to_mlx.runtime.indexing import (
-    as_strided_scatter,
-    diagonal_scatter,
-    gather,
-    index_fill,
-    index_put,
-    mask_put,
-    masked_scatter,
-    nonzero_static,
-    one_hot,
-    put,
-    select_scatter,
-)
-from pytorch_to_mlx.runtime.linear import bilinear, cdist, integer_matmul, integer_tensordot, pdist, rms_norm
 from pytorch_to_mlx.runtime.normalization import batch_norm, group_norm, instance_norm, layer_norm
 from pytorch_to_mlx.runtime.padding import pad
 from pytorch_to_mlx.runtime.pooling import (
@@ -110,20 +94,6 @@ from pytorch_to_mlx.runtime.reductions import (
 )
 from pytorch_to_mlx.runtime.resize import interpolate
 from pytorch_to_mlx.runtime.sampling import affine_grid, grid_sample
-from pytorch_to_mlx.runtime.scatter import embedding_bag, index_reduce, scatter
-from pytorch_to_mlx.runtime.shapes import (
-    angle,
-    block_diag,
-    complex_of,
-    diag_embed,
-    polar,
-    repeat_interleave,
-    tril_indices,
-    triu_indices,
-    unfold,
-    view_as_real,
-)
-from pytorch_to_mlx.runtime.sorting import argsort, histc, kthvalue, searchsorted, sort, topk
 from pytorch_to_mlx.runtime.special import (
     digamma,
     erfc,
@@ -149,15 +119,23 @@ from pytorch_to_mlx.runtime.special import (
     y1,
     zeta,
 )
+from pytorch_to_mlx.runtime.shapes import angle, block_diag, complex_of, diag_embed, polar, repeat_interleave, tril_indices, triu_indices, unfold, view_as_real
+from pytorch_to_mlx.runtime.indexing import as_strided_scatter, diagonal_scatter, gather, index_fill, index_put, mask_put, masked_scatter, nonzero_static, one_hot, put, select_scatter
+from pytorch_to_mlx.runtime.scatter import embedding_bag, index_reduce, scatter
+from pytorch_to_mlx.runtime.sorting import argsort, histc, kthvalue, searchsorted, sort, topk
+from pytorch_to_mlx.runtime.fourier import hfft, hfftn, ihfft, ihfftn
+from pytorch_to_mlx.runtime.linalg import logdet, lu, lu_factor, matrix_exp, matrix_power, pinv, solve, solve_triangular, svd
+from pytorch_to_mlx.runtime.attention import scaled_dot_product_attention
+from pytorch_to_mlx.runtime.linear import bilinear, cdist, integer_matmul, integer_tensordot, pdist, rms_norm
 
 __all__ = [
-    "GRU",
-    "LSTM",
-    "RNN",
     "Conv1d",
     "ConvTranspose1d",
+    "GRU",
     "GRUCell",
+    "LSTM",
     "LSTMCell",
+    "RNN",
     "RNNCell",
     "adaptive_avg_pool",
     "adaptive_max_pool",
@@ -248,11 +226,16 @@ __all__ = [
     "lerp",
     "lgamma",
     "log_ndtr",
+    "logdet",
     "logit",
     "lstm",
     "lstm_cell",
+    "lu",
+    "lu_factor",
     "mask_put",
     "masked_scatter",
+    "matrix_exp",
+    "matrix_power",
     "max_pool",
     "max_pool_with_indices",
     "max_unpool",
@@ -268,6 +251,7 @@ __all__ = [
     "one_hot",
     "pad",
     "pdist",
+    "pinv",
     "pixel_shuffle",
     "pixel_unshuffle",
     "polar",
@@ -299,9 +283,12 @@ __all__ = [
     "softmax",
     "softplus",
     "softshrink",
+    "solve",
+    "solve_triangular",
     "sort",
     "spherical_j0",
     "std",
+    "svd",
     "tanh",
     "threshold",
     "topk",

@@ -12,8 +12,8 @@ Index = tuple[mx.array | slice | int, ...]
 
 def gather(x: mx.array, index: mx.array, axis: int) -> mx.array:
     """What `index` says of x along `axis`, as `torch.gather`: other axes of x may be longer than those of `index`."""
-    if x.ndim == 0:
-        return mx.broadcast_to(x, index.shape)
+    if x.ndim == 0 or index.size == 0:
+        return mx.broadcast_to(x, index.shape) if x.ndim == 0 else mx.zeros(index.shape, x.dtype)
     if index.ndim == 0:
         index = index[None]
         return x[index].squeeze(0)

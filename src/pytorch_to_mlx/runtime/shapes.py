@@ -74,6 +74,11 @@ def complex_of(real: mx.array, imaginary: mx.array) -> mx.array:
     return mx.stack(parts, axis=-1).view(mx.complex64)[..., 0]
 
 
+def view_as_real(x: mx.array) -> mx.array:
+    """Real and imaginary parts along a new last axis of 2, as `torch.view_as_real`."""
+    return mx.stack([mx.real(x), mx.imag(x)], axis=-1)
+
+
 def polar(radius: mx.array, angle: mx.array) -> mx.array:
     """The complex numbers radius (cos angle + i sin angle), as `torch.polar`."""
     return complex_of(radius * mx.cos(angle), radius * mx.sin(angle))

@@ -25,7 +25,7 @@ def conjugate(e: Emitter, x: Tensor) -> Code:
 
 @lowers("view_as_real.default", "view_as_real_copy.default")
 def parts(e: Emitter, x: Tensor) -> Code:
-    return call("mx.stack", [call("mx.real", x), call("mx.imag", x)], axis=-1)
+    return e.runtime("view_as_real", x)
 
 
 @lowers("view_as_complex.default", "view_as_complex_copy.default")

@@ -102,8 +102,8 @@ def histc(e: Emitter, x: Tensor, bins: int = 100, low: float = 0, high: float = 
 def diff(
     e: Emitter, x: Tensor, n: int = 1, dim: int = -1, before: Tensor | None = None, after: Tensor | None = None
 ) -> Code:
+    if n == 0:
+        return x
     parts = [each for each in (before, x, after) if each is not None]
     whole = x if len(parts) == 1 else call("mx.concatenate", parts, axis=None if dim == 0 else dim)
-    if n == 0:
-        return whole
     return call("mx.diff", whole, n=None if n == 1 else n, axis=_along(x, dim))
