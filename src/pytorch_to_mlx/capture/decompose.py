@@ -12,7 +12,7 @@ from torch._decomp import core_aten_decompositions, decomposition_table
 from pytorch_to_mlx.capture.operators import INEXPRESSIBLE, LOWERINGS
 
 # Of these torch's compiler keeps the operator, so that they are not in its core table.
-ALSO = ("dist.default", "unfold.default")
+ALSO = ("dist.default", "native_group_norm.default", "unfold.default")
 
 
 @cache

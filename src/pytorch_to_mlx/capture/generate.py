@@ -98,7 +98,7 @@ def generate(program: Program, tidy: bool = True) -> Generated:
         )
         raise CaptureError(f"MLX has no form of {told}")
     root = build_tree(program, origins.frames)
-    dissolve(root, lambda call: origins.is_sequence(call.path, call.kind))
+    dissolve(root, lambda call: origins.is_sequence(call.path, call.kind) or _is_trivial(program, call))
     find_ends(root, program)
     return _Writer(program, origins, root, tidy).write()
 
@@ -200,6 +200,14 @@ class _Writer:
         imports = f"import mlx.core as mx\nimport mlx.nn as nn\n{chr(10) + runtime if runtime else ''}"
         source = f"{head}{imports}\n\n{body}"
         return formatted(source) if self.tidy else source
+
+
+def _is_trivial(program: Program, call: Call) -> bool:
+    """Whether a call is one operator on what it is given, and no layer."""
+    if len(call.items) != 1 or isinstance(call.items[0], Call) or layer_of(program, call) is not None:
+        return False
+    states = [program.states[node] for node in call.items[0].all_input_nodes if node in program.states]
+    return not any(name.startswith(f"{call.path}.") for name in states)
 
 
 def _equal(a: Body, b: Body) -> bool:

@@ -71,6 +71,7 @@ def ndtri(p: mx.array) -> mx.array:
 # --- gamma ----------------------------------------------------------------------------------------------------------
 
 SHIFT = 8
+STIRLING = (1 / 12, -1 / 360, 1 / 1260)
 
 
 def lgamma(x: mx.array) -> mx.array:
@@ -86,7 +87,7 @@ def _lgamma_above(x: mx.array) -> mx.array:
         product = product * (x + step)
     y = mx.where(x < SHIFT, x + SHIFT, x)
     inverse = 1 / y
-    series = inverse * _polynomial(mx.square(inverse), (1 / 12, -1 / 360, 1 / 1260))
+    series = inverse * _polynomial(mx.square(inverse), STIRLING)
     value = (y - 0.5) * mx.log(y) - y + 0.5 * math.log(2 * math.pi) + series
     return mx.where(x < SHIFT, value - mx.log(product), value)
 
@@ -159,7 +160,7 @@ def _by_series(a: mx.array, x: mx.array) -> mx.array:
 def _incomplete(a: mx.array, x: mx.array) -> tuple[mx.array, mx.array]:
     """The lower function by its power series, the upper one by its continued fraction (Lentz's method)."""
     a, x = mx.broadcast_arrays(a, x)
-    scale = mx.exp(a * mx.log(x) - x - lgamma(a))
+    scale = _gamma_density(a, x)
     term = total = 1 / a
     for step in range(1, STEPS):
         term = term * x / (a + step)
@@ -179,6 +180,15 @@ def _incomplete(a: mx.array, x: mx.array) -> tuple[mx.array, mx.array]:
     lower = mx.where(ends, 1, mx.where((x == 0) | mx.isinf(a), 0, lower))
     upper = mx.where(ends, 0, mx.where((x == 0) | mx.isinf(a), 1, upper))
     return mx.where(invalid, mx.nan, lower), mx.where(invalid, mx.nan, upper)
+
+
+def _gamma_density(a: mx.array, x: mx.array) -> mx.array:
+    """x^a e^-x / gamma(a); of greater a by Stirling's series, where the powers cancel."""
+    excess = (x - a) / a
+    inverse = 1 / mx.maximum(a, SHIFT)
+    series = inverse * _polynomial(mx.square(inverse), STIRLING)
+    far = mx.exp(a * (mx.log1p(excess) - excess) - series) * mx.sqrt(a / (2 * math.pi))
+    return mx.where(a < SHIFT, mx.exp(a * mx.log(x) - x - lgamma(a)), far)
 
 
 def _not_zero(x: mx.array) -> mx.array:

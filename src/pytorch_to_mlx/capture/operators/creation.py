@@ -93,12 +93,12 @@ def eye(e: Emitter, rows: Any, columns: Any = None, **options: Any) -> Code:
 # Noise is an input of a model in this project; where a network draws its own, MLX draws other values.
 
 
-@lowers("rand.default", "rand_like.default")
+@lowers("rand.default", "rand.generator", "rand_like.default", "rand_like.generator")
 def rand(e: Emitter, *rest: Any, **options: Any) -> Code:
     return call("mx.random.uniform", shape=e.shape(e.out.shape), dtype=dtype_argument(e))
 
 
-@lowers("randn.default", "randn_like.default")
+@lowers("randn.default", "randn.generator", "randn_like.default", "randn_like.generator")
 def randn(e: Emitter, *rest: Any, **options: Any) -> Code:
     return call("mx.random.normal", shape=e.shape(e.out.shape), dtype=dtype_argument(e))
 
@@ -145,22 +145,22 @@ def multinomial(e: Emitter, x: Tensor, count: int, replacement: bool = False, **
     return e.runtime("random_multinomial", x, e.size(count), replacement=replacement or None)
 
 
-@lowers("randint.default")
+@lowers("randint.default", "randint.generator")
 def randint(e: Emitter, high: Any, shape: Any, **options: Any) -> Code:
     return _integers(e, 0, high)
 
 
-@lowers("randint.low")
+@lowers("randint.low", "randint.low_generator")
 def randint_from(e: Emitter, low: Any, high: Any, shape: Any, **options: Any) -> Code:
     return _integers(e, low, high)
 
 
-@lowers("randint_like.default")
+@lowers("randint_like.default", "randint_like.generator")
 def randint_like(e: Emitter, x: Tensor, high: Any, **options: Any) -> Code:
     return _integers(e, 0, high)
 
 
-@lowers("randint_like.low_dtype")
+@lowers("randint_like.low_dtype", "randint_like.low_generator_dtype")
 def randint_like_from(e: Emitter, x: Tensor, low: Any, high: Any, **options: Any) -> Code:
     return _integers(e, low, high)
 
@@ -177,7 +177,7 @@ def _integers(e: Emitter, low: Any, high: Any) -> Code:
     return drawn if whole else method(drawn, "astype", e.dtype(e.out.dtype))
 
 
-@lowers("randperm.default")
+@lowers("randperm.default", "randperm.generator")
 def randperm(e: Emitter, count: Any, **options: Any) -> Code:
     return method(call("mx.random.permutation", e.size(count)), "astype", e.dtype(e.out.dtype))
 
