@@ -75,9 +75,9 @@ def program_of(exported: torch.export.ExportedProgram, module: torch.nn.Module |
         node = placeholders[spec.arg.name]
         if spec.kind in (kinds.PARAMETER, kinds.BUFFER, kinds.CONSTANT_TENSOR):
             assert spec.target is not None
-            states[node] = spec.target
+            states[node] = _home(spec.target, module)
             found = exported.state_dict.get(spec.target)
-            tensors[spec.target] = (exported.constants[spec.target] if found is None else found).detach()
+            tensors[states[node]] = (exported.constants[spec.target] if found is None else found).detach()
         elif spec.kind == kinds.USER_INPUT and isinstance(spec.arg, torch.export.graph_signature.TensorArgument):
             inputs[node] = node.name  # others are constants of the graph
     (end,) = [node for node in graph.nodes if node.op == "output"]
@@ -93,6 +93,18 @@ def program_of(exported: torch.export.ExportedProgram, module: torch.nn.Module |
             flat.append(value)
     results = pytree.tree_unflatten(flat, exported.call_spec.out_spec)
     return Program(graph, states, tensors, inputs, plain(results), mutated, module, owner=owner)
+
+
+def _home(name: str, module: torch.nn.Module | None) -> str:
+    """Of the names of a tensor that several modules share, that of an embedding, where it is first used."""
+    if module is None:
+        return name
+    owner, _, leaf = name.rpartition(".")
+    tensor = getattr(module.get_submodule(owner), leaf, None)
+    for path, each in module.named_modules():
+        if isinstance(each, torch.nn.Embedding) and each.weight is tensor:
+            return f"{path}.weight"
+    return name
 
 
 def plain(results: Any) -> Any:

@@ -1,0 +1,178 @@
+"""torch.export, asked for as many dynamic dimensions as the model allows, and its failures in a user's words."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import re
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.fx.experimental._config as symbolic
+from torch.utils import _pytree as pytree
+
+from pytorch_to_mlx.capture.state import Program, program_of
+from pytorch_to_mlx.errors import CaptureError
+
+TORCH = Path(torch.__file__).parent
+
+
+def export(
+    module: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None, *, dynamic: bool = True
+) -> Program:
+    """Capture a module with an example of its inputs.
+
+    Args:
+        module: is put into eval mode, and back when that is done.
+        args, kwargs: the example; tensors among them become inputs, all else constants.
+        dynamic: let every dimension of every input be dynamic that the model does not tie to a number. Where torch
+            cannot do that, sizes stay as in the example, and `Program.notes` says why.
+
+    Raises:
+        CaptureError: torch cannot capture it: names the line of the original source and the way out.
+    """
+    args, kwargs = tuple(args), dict(kwargs or {})
+    training = {each for each in module.modules() if each.training}
+    module.eval()
+    failures: list[Exception] = []
+    try:
+        for frozen in (False, True):
+            for sizes in (True, False) if dynamic else (False,):
+                try:
+                    with _constants(module) if frozen else _quiet():
+                        program = program_of(_export(module, args, kwargs, sizes), module)
+                except Exception as error:  # torch raises many types
+                    failures.append(error)
+                    continue
+                if dynamic and not sizes:
+                    program.notes += (f"sizes are fixed as in the example: {_reason(failures[0])}",)
+                given = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+                program.given = [leaf.detach() for leaf in given]
+                return program
+    finally:
+        for each in training:
+            each.training = True
+    raise failed(failures[-1]) from failures[-1]
+
+
+def _export(
+    module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: bool
+) -> torch.export.ExportedProgram:
+    # A batch of one stays dynamic with `backed_size_oblivious`.
+    with symbolic.patch(backed_size_oblivious=True), torch.no_grad(), _quiet(), _named_inputs(module, args, kwargs):
+        shapes = None
+        if dynamic:
+            given = inspect.signature(module.forward).bind(*args, **kwargs)
+            shapes = pytree.tree_map(_any_size, dict(given.arguments))
+        return torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
+
+
+@contextmanager
+def _named_inputs(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[None]:
+    """Give a forward that takes *args or **kwargs the names of what it is called with: torch loses count else."""
+    found = inspect.signature(module.forward)
+    kinds = {each.kind for each in found.parameters.values()}
+    if not kinds & {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
+        yield
+        return
+    original = module.forward
+    known = [each.name for each in found.parameters.values() if each.kind == each.POSITIONAL_OR_KEYWORD]
+    names = [*known, *(f"input_{place}" if place else "input" for place in range(len(args)))][: len(args)]
+    positional, keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+
+    def forward(*given: Any, **named: Any) -> Any:
+        return original(*given, **named)
+
+    parameters = [inspect.Parameter(name, positional) for name in names]
+    parameters += [inspect.Parameter(name, keyword) for name in kwargs]
+    forward.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    module.forward = forward
+    try:
+        yield
+    finally:
+        del module.forward
+
+
+def _any_size(leaf: Any) -> Any:
+    return dict.fromkeys(range(leaf.ndim), torch.export.Dim.AUTO) if isinstance(leaf, torch.Tensor) else None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what torch logs of an attempt that fails: the last failure is told."""
+    logger = logging.getLogger("torch")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def _constants(module: torch.nn.Module) -> Iterator[None]:
+    """Make constants of buffers that hold one integer, since some models compute sizes and branches from them."""
+    changed: list[tuple[torch.nn.Module, str, torch.Tensor, bool]] = []
+    kinds: list[tuple[torch.nn.Module, type]] = []
+    for each in module.modules():
+        single = {
+            name: value
+            for name, value in each._buffers.items()
+            if value is not None and value.numel() == 1 and not value.is_floating_point() and not value.is_complex()
+        }
+        if not single:
+            continue
+        kind = type(each)
+        made = type(kind.__name__, (kind,), {name: _constant(value) for name, value in single.items()})
+        made.__module__, made.__qualname__ = kind.__module__, kind.__qualname__
+        for name, value in single.items():
+            changed.append((each, name, value, name in each._non_persistent_buffers_set))
+            del each._buffers[name]
+        kinds.append((each, kind))
+        each.__class__ = made
+    try:
+        with _quiet():
+            yield
+    finally:
+        for each, kind in kinds:
+            each.__class__ = kind
+        for each, name, value, transient in changed:
+            each.register_buffer(name, value, persistent=not transient)
+
+
+def _constant(value: torch.Tensor) -> property:
+    number, dtype, shape = value.item(), value.dtype, value.shape
+    return property(lambda self: torch.tensor(number, dtype=dtype).reshape(shape))
+
+
+def failed(error: Exception) -> CaptureError:
+    """What a user is told of an exception of torch's."""
+    where = _line(error)
+    text = _reason(error)
+    if "data-dependent" in text or "DataDependent" in type(error).__name__:
+        way = "which branch is taken, or a size, depends on values there: pass it as an argument, or use torch.where"
+        return CaptureError(f"{where}{way} ({text})")
+    return CaptureError(f"{where}torch.export cannot capture this ({text})")
+
+
+def _reason(error: Exception) -> str:
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
+    first = next((line.strip() for line in plain.splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {first[:200]}"
+
+
+def _line(error: BaseException) -> str:
+    """`file:line: ` of the last line outside of torch that led to an exception, with its source."""
+    inner: BaseException | None = error
+    while inner is not None:
+        frames = traceback.extract_tb(inner.__traceback__)
+        own = [each for each in frames if not Path(each.filename).is_relative_to(TORCH) and "<" not in each.filename]
+        own = [each for each in own if Path(each.filename).parent != Path(__file__).parent]
+        if own:
+            return f"{own[-1].filename}:{own[-1].lineno}: {own[-1].line}: "
+        inner = inner.__cause__ or inner.__context__
+    return ""
