@@ -124,7 +124,7 @@ from pytorch_to_mlx.runtime.indexing import as_strided_scatter, diagonal_scatter
 from pytorch_to_mlx.runtime.scatter import embedding_bag, index_reduce, scatter
 from pytorch_to_mlx.runtime.sorting import argsort, histc, kthvalue, searchsorted, sort, topk
 from pytorch_to_mlx.runtime.fourier import hfft, hfftn, ihfft, ihfftn
-from pytorch_to_mlx.runtime.linalg import logdet, lu, lu_factor, matrix_exp, matrix_power, pinv, solve, solve_triangular, svd
+from pytorch_to_mlx.runtime.linalg import cholesky_solve, logdet, lu, lu_factor, matrix_exp, matrix_power, pinv, solve, solve_triangular
 from pytorch_to_mlx.runtime.attention import scaled_dot_product_attention
 from pytorch_to_mlx.runtime.linear import bilinear, cdist, integer_matmul, integer_tensordot, pdist, rms_norm
 
@@ -152,6 +152,7 @@ __all__ = [
     "cdist",
     "celu",
     "channel_shuffle",
+    "cholesky_solve",
     "col2im",
     "complex_of",
     "complex_power",
@@ -288,7 +289,6 @@ __all__ = [
     "sort",
     "spherical_j0",
     "std",
-    "svd",
     "tanh",
     "threshold",
     "topk",

@@ -44,19 +44,28 @@ def solve_triangular(
     return mx.linalg.solve_triangular(a, b, upper=upper, stream=mx.cpu)
 
 
-def svd(x: mx.array) -> tuple[mx.array, mx.array, mx.array]:
-    """U, S and V^T with as many columns as singular values, as `torch.linalg.svd(full_matrices=False)`."""
-    u, s, vt = mx.linalg.svd(x, stream=mx.cpu)
-    return u[..., : s.shape[-1]], s, vt[..., : s.shape[-1], :]
+def cholesky_solve(b: mx.array, triangle: mx.array, upper: bool = False) -> mx.array:
+    """X with A X = b, given Cholesky's triangle of A, as `torch.cholesky_solve`."""
+    turned = triangle.swapaxes(-1, -2)
+    lower, higher = (turned, triangle) if upper else (triangle, turned)
+    return solve_triangular(higher, solve_triangular(lower, b), upper=True)
 
 
-def pinv(x: mx.array, atol: mx.array | float | None = None, rtol: mx.array | float | None = None) -> mx.array:
+def pinv(
+    x: mx.array,
+    atol: mx.array | float | None = None,
+    rtol: mx.array | float | None = None,
+    hermitian: bool = False,
+) -> mx.array:
     """The pseudo-inverse, as `torch.linalg.pinv`: singular values up to atol and rtol times the largest count as 0.
 
     Args:
         x: (..., n, m).
         atol, rtol: numbers, or (...,). rtol is max(n, m) times the precision by default, 0 if there is an atol.
+        hermitian: read the lower triangle of x only.
     """
+    if hermitian:
+        x = mx.tril(x) + mx.tril(x, -1).swapaxes(-1, -2)
     rows, columns = x.shape[-2:]
     if rtol is None:
         rtol = max(rows, columns) * mx.finfo(x.dtype).eps if atol is None else 0.0
@@ -87,7 +96,7 @@ def lu(x: mx.array) -> tuple[mx.array, mx.array, mx.array]:
     """P, L and U with x = P L U, as `torch.linalg.lu`."""
     rows, lower, upper = mx.linalg.lu(x, stream=mx.cpu)
     places = mx.arange(x.shape[-2], dtype=rows.dtype)
-    return (rows[..., :, None] == places).swapaxes(-1, -2).astype(x.dtype).swapaxes(-1, -2), lower, upper
+    return (rows[..., :, None] == places).astype(x.dtype), lower, upper
 
 
 def matrix_power(x: mx.array, n: int) -> mx.array:
@@ -105,7 +114,9 @@ def matrix_power(x: mx.array, n: int) -> mx.array:
 
 def matrix_exp(x: mx.array) -> mx.array:
     """The exponential of matrices, as `torch.linalg.matrix_exp`, by 18 terms of its series and repeated squares."""
-    largest = mx.max(mx.sum(mx.abs(x), axis=-1)).item()
+    if x.size == 0:
+        return x
+    largest = float(mx.max(mx.sum(mx.abs(x), axis=-1)).item())
     halvings = max(0, math.ceil(math.log2(largest)) + 1) if largest > 0 else 0
     x = x / 2**halvings
     one = mx.broadcast_to(mx.eye(x.shape[-1], dtype=x.dtype), x.shape)

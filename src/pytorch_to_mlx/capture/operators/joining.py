@@ -75,6 +75,8 @@ def column_stack(e: Emitter, tensors: list[Tensor]) -> Code:
     "tensor_split.tensor_indices_or_sections",
 )
 def split(e: Emitter, x: Tensor, sizes: Any, dim: int = 0) -> Any:
+    if isinstance(sizes, Tensor):
+        raise CaptureError("tensor_split: at indices of a tensor, on which the results' shapes depend")
     if "tensor_split.indices" in str(e.node.target):
         return between(e, x, sizes, dim)
     parts = [part.shape[dim] for part in e.out]

@@ -11,6 +11,7 @@ from pytorch_to_mlx.errors import CaptureError
 
 CPU = Code("mx.cpu")
 
+missing("eigenvalues in the order of PyTorch's LAPACK", "linalg_eig.default", "linalg_eigvals.default")
 missing("least squares", "linalg_lstsq.default")
 missing(
     "the LDL decomposition", "linalg_ldl_factor.default", "linalg_ldl_factor_ex.default", "linalg_ldl_solve.default"
@@ -105,6 +106,11 @@ def cholesky_inverse(e: Emitter, x: Tensor, upper: bool = False) -> Code:
     return of(e, "mx.linalg.cholesky_inv", x, upper=True if upper else None)
 
 
+@lowers("cholesky_solve.default")
+def cholesky_solve(e: Emitter, b: Tensor, triangle: Tensor, upper: bool = False) -> Code:
+    return of(e, "runtime.cholesky_solve", b, triangle, upper=True if upper else None)
+
+
 @lowers("linalg_qr.default")
 def qr(e: Emitter, x: Tensor, mode: str = "reduced") -> Any:
     rows, columns = x.shape[-2:]
@@ -122,10 +128,10 @@ def plain_qr(e: Emitter, x: Tensor, some: bool = True) -> Any:
 
 @lowers("linalg_svd.default")
 def svd(e: Emitter, x: Tensor, full: bool = True, *, driver: str | None = None) -> Any:
-    rows, columns = x.shape[-2:]
-    if full or rows == columns:
-        return of(e, "mx.linalg.svd", x)
-    return of(e, "runtime.svd", x)
+    if e.uses(0) or e.uses(2):
+        raise CaptureError("linalg_svd: singular vectors, whose signs differ between PyTorch's LAPACK and MLX's")
+    values = singular_values(e, x)
+    return values, values, values
 
 
 @lowers("linalg_svdvals.default")
@@ -134,8 +140,11 @@ def singular_values(e: Emitter, x: Tensor, *, driver: str | None = None) -> Code
 
 
 @lowers("linalg_eigh.default")
-def eigh(e: Emitter, x: Tensor, triangle: str = "L") -> Code:
-    return of(e, "mx.linalg.eigh", x, **_triangle(triangle))
+def eigh(e: Emitter, x: Tensor, triangle: str = "L") -> tuple[Code, Code]:
+    if e.uses(1):
+        raise CaptureError("linalg_eigh: eigenvectors, whose signs differ between PyTorch's LAPACK and MLX's")
+    values = eigvalsh(e, x, triangle)
+    return values, values
 
 
 @lowers("linalg_eigvalsh.default")
@@ -145,16 +154,6 @@ def eigvalsh(e: Emitter, x: Tensor, triangle: str = "L") -> Code:
 
 def _triangle(triangle: str) -> dict[str, str]:
     return {} if triangle.upper() == "L" else {"UPLO": "U"}
-
-
-@lowers("linalg_eig.default")
-def eig(e: Emitter, x: Tensor) -> Code:
-    return of(e, "mx.linalg.eig", x)
-
-
-@lowers("linalg_eigvals.default")
-def eigvals(e: Emitter, x: Tensor) -> Code:
-    return of(e, "mx.linalg.eigvals", x)
 
 
 @lowers("linalg_det.default", "det.default")
@@ -178,7 +177,7 @@ def pinv(e: Emitter, x: Tensor, *, atol: Any = None, rtol: Any = None, hermitian
         name: value if isinstance(value, Tensor) or value is None else e.literal(value, name)
         for name, value in (("atol", atol), ("rtol", rtol))
     }
-    return of(e, "runtime.pinv", x, **given)
+    return of(e, "runtime.pinv", x, **given, hermitian=True if hermitian else None)
 
 
 @lowers("linalg_lu_factor.default")
@@ -186,6 +185,12 @@ def lu_factor(e: Emitter, x: Tensor, *, pivot: bool = True) -> Code:
     if not pivot:
         raise CaptureError("linalg_lu_factor: pivot=False")
     return of(e, "runtime.lu_factor", x)
+
+
+@lowers("linalg_lu_factor_ex.default")
+def lu_factor_ex(e: Emitter, x: Tensor, *, pivot: bool = True, check_errors: bool = False) -> tuple[Code, ...]:
+    both = lu_factor(e, x, pivot=pivot)
+    return item(both, "0"), item(both, "1"), _no_error(e, 2)
 
 
 @lowers("linalg_lu.default")
@@ -197,9 +202,9 @@ def lu(e: Emitter, x: Tensor, *, pivot: bool = True) -> Code:
 
 @lowers("linalg_matrix_power.default", "matrix_power.default")
 def matrix_power(e: Emitter, x: Tensor, n: int) -> Code:
-    return of(e, "runtime.matrix_power", x, n)
+    return of(e, "runtime.matrix_power", x, n) if n < 0 else e.runtime("matrix_power", x, n)
 
 
 @lowers("matrix_exp.default", "linalg_matrix_exp.default")
 def matrix_exp(e: Emitter, x: Tensor) -> Code:
-    return of(e, "runtime.matrix_exp", x)
+    return e.runtime("matrix_exp", x)

@@ -93,9 +93,12 @@ def kron(e: Emitter, a: Tensor, b: Tensor) -> Code:
 
 @lowers("tensordot.default")
 def tensordot(e: Emitter, a: Tensor, b: Tensor, axes_a: list[int], axes_b: list[int]) -> Code:
-    if a.is_floating:
-        return call("mx.tensordot", a, b, axes=[axes_a, axes_b])
-    return e.runtime("integer_tensordot", a, b, [axes_a, axes_b])
+    # An axis of one element meets one of any size.
+    long_a = [i for i, j in zip(axes_a, axes_b, strict=True) if same_size(b.shape[j], 1) and a.shape[i] != 1]
+    long_b = [j for i, j in zip(axes_a, axes_b, strict=True) if same_size(a.shape[i], 1) and b.shape[j] != 1]
+    left = call("mx.sum", a, axis=tuple(long_a), keepdims=True) if long_a else a
+    right = call("mx.sum", b, axis=tuple(long_b), keepdims=True) if long_b else b
+    return call("mx.tensordot" if a.is_floating else "runtime.integer_tensordot", left, right, axes=[axes_a, axes_b])
 
 
 @lowers("linalg_multi_dot.default", "chain_matmul.default")
