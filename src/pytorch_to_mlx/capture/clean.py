@@ -116,7 +116,7 @@ def _alters(node: fx.Node, name: str) -> bool:
     """Whether this call of what else is a copy changes values: dropout in training, conjugates of complex numbers."""
     if "dropout" in name:
         return bool(node.args[1]) and bool(node.args[2])
-    return name == "aten._conj_physical.default" and node.meta["val"].dtype.is_complex
+    return bool(name == "aten._conj_physical.default" and node.meta["val"].dtype.is_complex)
 
 
 def _is_identity(node: fx.Node, name: str) -> bool:

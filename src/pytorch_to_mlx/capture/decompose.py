@@ -26,13 +26,14 @@ def decompositions() -> dict[torch._ops.OpOverload, Callable[..., Any]]:
         packet, _, overload = name.partition(".")
         operator = getattr(getattr(torch.ops.aten, packet), overload)
         known.setdefault(operator, decomposition_table[operator])
-    return {operator: how for operator, how in known.items() if _decomposed(operator)}
-
-
-def _decomposed(operator: Any) -> bool:
-    if not isinstance(operator, torch._ops.OpOverload) or operator._schema.is_mutable:
-        return False
-    return str(operator) not in LOWERINGS and str(operator) not in INEXPRESSIBLE
+    return {
+        operator: how
+        for operator, how in known.items()
+        if isinstance(operator, torch._ops.OpOverload)
+        and not operator._schema.is_mutable
+        and str(operator) not in LOWERINGS
+        and str(operator) not in INEXPRESSIBLE
+    }
 
 
 def table() -> dict[Any, Callable[..., Any]]:
