@@ -31,7 +31,7 @@ def scaled_dot_product_attention(
     Returns:
         (..., queries, value depth).
     """
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    factor = float(q.shape[-1]) ** -0.5 if scale is None else scale
     before, rank = mx.broadcast_shapes(*(each.shape[:-3] for each in (q, k, v))), max(each.ndim for each in (q, k, v))
     queries, keys = q.shape[-2], k.shape[-2]
     if causal:
@@ -46,7 +46,7 @@ def scaled_dot_product_attention(
         if mask.ndim > 2:
             mask = mx.broadcast_to(mask, (*before, heads, queries, keys)).reshape(-1, heads, queries, keys)
     empty = mx.zeros((*q.shape[:-1], v.shape[-1]), q.dtype)
-    y = attention(q, k, v, scale=scale, mask=mask) if keys else empty
+    y = attention(q, k, v, scale=factor, mask=mask) if keys else empty
     if mask is not None:
         found = mx.any(mask if mask.dtype == mx.bool_ else mask > -mx.inf, axis=-1, keepdims=True)
         y = mx.where(found, y, mx.zeros((), y.dtype))

@@ -100,7 +100,7 @@ def nonzero_static(x: mx.array, size: int, fill_value: int = -1) -> mx.array:
     places = mx.stack(columns[::-1], axis=-1)
     found = mx.arange(order.size)[:, None] < mx.sum(~zero)
     places = mx.where(found, places, mx.array(fill_value, mx.int64))
-    return mx.pad(places, ((0, size - order.size), (0, 0)), constant_values=fill_value)
+    return mx.pad(places, [(0, size - order.size), (0, 0)], constant_values=fill_value)
 
 
 def one_hot(x: mx.array, classes: int) -> mx.array:

@@ -113,11 +113,15 @@ def matrix_power(x: mx.array, n: int) -> mx.array:
 
 
 def matrix_exp(x: mx.array) -> mx.array:
-    """The exponential of matrices, as `torch.linalg.matrix_exp`, by 18 terms of its series and repeated squares."""
+    """The exponential of matrices, as `torch.linalg.matrix_exp`, by 18 terms of its series and repeated squares.
+
+    How many squares depends on the largest matrix, so x is evaluated.
+    """
     if x.size == 0:
         return x
-    largest = float(mx.max(mx.sum(mx.abs(x), axis=-1)).item())
-    halvings = max(0, math.ceil(math.log2(largest)) + 1) if largest > 0 else 0
+    largest = mx.max(mx.sum(mx.abs(x), axis=-1)).item()
+    assert isinstance(largest, float)
+    halvings = max(0, math.ceil(math.log2(largest)) + 1) if 0 < largest < math.inf else 0
     x = x / 2**halvings
     one = mx.broadcast_to(mx.eye(x.shape[-1], dtype=x.dtype), x.shape)
     y = one

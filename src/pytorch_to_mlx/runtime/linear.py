@@ -39,7 +39,10 @@ def bilinear(a: mx.array, b: mx.array, weight: mx.array, bias: mx.array | None =
     Returns:
         (..., outputs).
     """
-    rows = (a[..., None, None, :] @ weight).squeeze(-2)
+    if mx.issubdtype(a.dtype, mx.inexact):
+        rows = (a[..., None, None, :] @ weight).squeeze(-2)
+    else:
+        rows = integer_matmul(a[..., None, None, :], weight).squeeze(-2)
     y = mx.sum(rows * b[..., None, :], axis=-1)
     return y if bias is None else y + bias
 

@@ -31,7 +31,7 @@ def block_diag(*matrices: mx.array) -> mx.array:
     blocks = [each if each.ndim == 2 else each.reshape(1, each.size) for each in matrices]
     width, left, rows = sum(block.shape[1] for block in blocks), 0, []
     for block in blocks:
-        rows.append(mx.pad(block, ((0, 0), (left, width - left - block.shape[1]))))
+        rows.append(mx.pad(block, [(0, 0), (left, width - left - block.shape[1])]))
         left += block.shape[1]
     return mx.concatenate(rows)
 
@@ -71,7 +71,7 @@ def triu_indices(rows: int, columns: int, offset: int = 0) -> mx.array:
 def complex_of(real: mx.array, imaginary: mx.array) -> mx.array:
     """`torch.complex`: infinities and nan stay in the part that they are in, unlike in real + 1j * imaginary."""
     parts = mx.broadcast_arrays(real.astype(mx.float32), imaginary.astype(mx.float32))
-    return mx.stack(parts, axis=-1).view(mx.complex64)[..., 0]
+    return mx.stack(list(parts), axis=-1).view(mx.complex64)[..., 0]
 
 
 def view_as_real(x: mx.array) -> mx.array:

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from pytorch_to_mlx.capture.code import Code, call
+from pytorch_to_mlx.capture.clean import same_size
+from pytorch_to_mlx.capture.code import Code, call, item
 from pytorch_to_mlx.capture.emitter import Emitter, Tensor
 from pytorch_to_mlx.capture.operators.registry import lowers
 from pytorch_to_mlx.errors import CaptureError
@@ -174,16 +175,18 @@ def istft(
 ) -> Code:
     if return_complex or (window is not None and window.dtype.is_complex):
         raise CaptureError("istft: of a complex signal")
-    two_sided = onesided is False or (onesided is None and x.shape[-2] == n_fft)
+    if onesided is False or (onesided is None and same_size(x.shape[-2], n_fft)):
+        half = item(x, f"..., :{e.size(n_fft // 2 + 1).text}, :")  # torch reads no more, even of what is not Hermitian
+    else:
+        half = x
     return call(
         "mx.fft.istft",
-        x,
+        half,
         e.size(n_fft, "n_fft"),
         hop_length=None if hop is None else e.size(hop, "hop_length"),
         win_length=None if width is None else e.size(width, "win_length"),
         window=window,
         center=None if center else False,
         norm="ortho" if normalized else None,
-        onesided=False if two_sided else None,
         length=None if length is None else e.size(length, "length"),
     )

@@ -55,10 +55,16 @@ def addr(e: Emitter, bias: Tensor, a: Tensor, b: Tensor, *, beta: Any = 1, alpha
 
 def _plus(e: Emitter, whole: Code, bias: Tensor, beta: Any, alpha: Any) -> Code:
     """alpha * whole + beta * bias; a factor of 0 hides what is not finite in `bias`, as in torch."""
-    scaled = whole if alpha == 1 else binary("*", e.literal(alpha, "alpha"), whole)
+    if not e.out.dtype.is_floating_point and not e.out.dtype.is_complex:
+        alpha, beta = int(alpha), int(beta)
+    scaled = whole if alpha == 1 else binary("*", _factor(e, alpha, "alpha"), whole)
     if beta == 0:
         return scaled
-    return binary("+", scaled, bias if beta == 1 else binary("*", e.literal(beta, "beta"), bias))
+    return binary("+", scaled, bias if beta == 1 else binary("*", _factor(e, beta, "beta"), bias))
+
+
+def _factor(e: Emitter, value: Any, hint: str) -> Code:
+    return Code(f"({value.real!r} + {value.imag!r}j)") if isinstance(value, complex) else e.literal(value, hint)
 
 
 @lowers("vdot.default")
@@ -175,6 +181,8 @@ def fused_rms_norm(e: Emitter, x: Tensor, shape: list[int], weight: Any, eps: fl
 
 
 def _rms_norm(e: Emitter, x: Tensor, shape: list[int], weight: Any, eps: float | None) -> Code:
+    if x.dtype.is_complex:
+        raise CaptureError("rms_norm: of complex numbers")
     least = e.literal(_least(x, eps), "eps")
     if len(shape) == 1:
         return call("mx.fast.rms_norm", x, as_code(weight), least)
