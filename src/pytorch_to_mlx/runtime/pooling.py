@@ -29,6 +29,8 @@ def max_pool(
         stride: that of the kernel if not given.
     """
     windows = _windows(x, kernel_size, stride, padding, dilation, ceil_mode)
+    if all(window.is_whole for window in windows):
+        return mx.max(x, axis=tuple(range(1, x.ndim - 1)), keepdims=True)
     x = _padded(x, windows, _least(x.dtype))
     for axis, window in enumerate(windows, start=1):
         x = _along(x, axis, window, mx.maximum, mx.max)
@@ -74,9 +76,13 @@ def avg_pool(
         divisor_override: what sums are divided by instead of their numbers of elements.
     """
     windows = _windows(x, kernel_size, stride, padding, 1, ceil_mode)
-    total = _padded(_wide(x), windows, 0)
-    for axis, window in enumerate(windows, start=1):
-        total = _along(total, axis, window, mx.add, mx.sum)
+    total = _wide(x)
+    if all(window.is_whole for window in windows):
+        total = mx.sum(total, axis=tuple(range(1, x.ndim - 1)), keepdims=True)
+    else:
+        total = _padded(total, windows, 0)
+        for axis, window in enumerate(windows, start=1):
+            total = _along(total, axis, window, mx.add, mx.sum)
     if divisor_override is not None:
         sign = -1 if divisor_override < 0 else 1
         return _divided(sign * total, sign * divisor_override, x.dtype)
@@ -192,6 +198,7 @@ class _Window:
             self.count -= 1
         if self.count < 1:
             raise ValueError(f"windows of {span} do not fit into {length} elements padded by {padding}")
+        self.is_whole = size == length and self.count == 1 and not padding and dilation == 1
         self.right = max(0, (self.count - 1) * stride + span - length - padding)
 
     def tap(self, x: mx.array, axis: int, tap: int) -> mx.array:

@@ -63,6 +63,8 @@ def take(x: mx.array, places: np.ndarray, axis: int) -> mx.array:
     before, length, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
     count, row = int(np.prod(before)), int(np.prod(after))
     index = mx.array(places.astype(np.int32))
+    if count * row == 0:
+        return mx.zeros((*before, len(places), *after), x.dtype)
     if row < NARROW:
         return mx.take_along_axis(x, index.reshape(*[1] * axis, -1, *[1] * len(after)), axis=axis)
     if count > 1:

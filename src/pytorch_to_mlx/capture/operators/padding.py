@@ -11,7 +11,7 @@ from pytorch_to_mlx.capture.emitter import Emitter, Tensor
 from pytorch_to_mlx.capture.operators.registry import lowers
 from pytorch_to_mlx.capture.sizes import expression
 
-MODES = ("constant", "reflect", "replicate", "circular")
+MODES = ("reflect", "replicate", "circular", "constant")  # by the numbers of ATen's enumeration
 
 
 @lowers("constant_pad_nd.default")
@@ -67,6 +67,8 @@ def _fill(e: Emitter, value: Any, dtype: torch.dtype) -> Code:
     """The value as torch converts it to the tensor's dtype."""
     if dtype == torch.bool:
         return as_code(bool(value))
+    if isinstance(value, complex):
+        return Code(repr(value)) if value.imag else e.literal(value.real, "value")
     return e.literal(value if dtype.is_floating_point or dtype.is_complex else int(value), "value")
 
 
