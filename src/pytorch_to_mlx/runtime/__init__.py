@@ -121,7 +121,7 @@ from pytorch_to_mlx.runtime.special import (
 )
 from pytorch_to_mlx.runtime.shapes import angle, block_diag, complex_of, diag_embed, polar, repeat_interleave, tril_indices, triu_indices, unfold, view_as_real
 from pytorch_to_mlx.runtime.indexing import as_strided_scatter, diagonal_scatter, gather, index_fill, index_put, mask_put, masked_scatter, nonzero_static, one_hot, put, select_scatter
-from pytorch_to_mlx.runtime.scatter import embedding_bag, index_reduce, scatter
+from pytorch_to_mlx.runtime.scatter import embedding_bag, embedding_renorm, index_reduce, scatter
 from pytorch_to_mlx.runtime.sorting import argsort, histc, kthvalue, searchsorted, sort, topk
 from pytorch_to_mlx.runtime.fourier import hfft, hfftn, ihfft, ihfftn
 from pytorch_to_mlx.runtime.linalg import cholesky_solve, logdet, lu, lu_factor, matrix_exp, matrix_power, pinv, solve, solve_triangular
@@ -170,6 +170,7 @@ __all__ = [
     "dropout_with_mask",
     "elu",
     "embedding_bag",
+    "embedding_renorm",
     "erfc",
     "erfcx",
     "exp",

@@ -29,6 +29,8 @@ def index_put(x: mx.array, index: Index, values: Any, accumulate: bool = False) 
         index: arrays of integers, slices and integers, one for each of the first axes of x.
         values: broadcast to x[index].
     """
+    if x.size == 0:
+        return x
     with scatters(x):
         if accumulate:
             return x.at[index].add(mx.array(values, x.dtype))
@@ -49,6 +51,8 @@ def index_fill(x: mx.array, axis: int, index: mx.array, value: Any) -> mx.array:
 
 def put(x: mx.array, index: mx.array, values: mx.array, accumulate: bool = False) -> mx.array:
     """x with `values` at the places `index` of x in row order, as `torch.put`."""
+    if index.size == 0:
+        return x
     flat = index_put(x.reshape(-1), (index.reshape(-1),), values.reshape(-1), accumulate)
     return flat.reshape(x.shape)
 

@@ -92,6 +92,14 @@ def _mean(total: mx.array, places: tuple[mx.array, ...], index: mx.array, includ
     return total / count if mx.issubdtype(total.dtype, mx.inexact) else total // count
 
 
+def embedding_renorm(weight: mx.array, index: mx.array, max_norm: float, ord: float = 2.0) -> mx.array:
+    """`weight`, whose rows named by `index` are shortened to `max_norm`, as `torch.nn.functional.embedding` does."""
+    named = mx.zeros((weight.shape[0],), mx.int32).at[index.reshape(-1)].add(mx.array(1, mx.int32)) > 0
+    norm = mx.linalg.norm(weight, ord, axis=-1)
+    factor = mx.where(named & (norm > max_norm), max_norm / (norm + 1e-7), mx.ones((), weight.dtype))
+    return weight * factor[:, None]
+
+
 def embedding_bag(
     weight: mx.array,
     index: mx.array,

@@ -149,6 +149,11 @@ def embedding(e: Emitter, weight: Tensor, indices: Tensor, *rest: Any) -> Code:
     return item(weight, indices.text)
 
 
+@lowers("embedding_renorm.default")
+def embedding_renorm(e: Emitter, weight: Tensor, indices: Tensor, max_norm: float, order: float) -> Code:
+    return e.runtime("embedding_renorm", weight, indices, e.literal(max_norm, "max_norm"), e.literal(order, "ord"))
+
+
 @lowers("one_hot.default")
 def one_hot(e: Emitter, x: Tensor, classes: int = -1) -> Code:
     if classes == -1:

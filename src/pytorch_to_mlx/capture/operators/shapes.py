@@ -150,6 +150,8 @@ def select(e: Emitter, x: Tensor, dim: int, index: Any) -> Code:
 
 def at_axis(ndim: int, axis: int, text: str) -> str:
     """A subscript that has `text` at `axis`, and everything else."""
+    if axis == ndim - 1 > 1:
+        return f"..., {text}"
     if axis <= 2 or axis < ndim - 2:
         return ", ".join([":"] * axis + [text])
     return ", ".join(["...", text] + [":"] * (ndim - 1 - axis))
