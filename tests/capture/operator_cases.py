@@ -18,7 +18,7 @@ from pytorch_to_mlx.capture.generate import generate, result_of
 from pytorch_to_mlx.capture.state import Program, plain, program_of, result_leaves
 
 
-def program_of_function(function: Callable[..., Any], args: Sequence[Any], decomposed: bool = True) -> Program:
+def program_of_function(function: Callable[..., Any], args: Sequence[Any]) -> Program:
     """The program of `function(*args)`; every tensor among `args` is an input, all else a constant."""
     leaves, spec = pytree.tree_flatten(list(args))
     places = [place for place, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
@@ -36,7 +36,7 @@ def program_of_function(function: Callable[..., Any], args: Sequence[Any], decom
         flat,
         tracing_mode="fake",
         pre_dispatch=True,
-        decomposition_table=table() if decomposed else None,
+        decomposition_table=table(),
         _allow_non_fake_inputs=True,
     )(*[leaves[place] for place in places])
     graph = traced.graph

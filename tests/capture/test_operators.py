@@ -15,7 +15,9 @@ with warnings.catch_warnings():
     from torch.testing._internal.common_methods_invocations import op_db
 
 from operator_cases import assert_same, run
-from operator_samples import DRAWN, DTYPES, EXCEPTIONS, UNDEFINED, chosen, identifier
+from operator_samples import DRAWN, DTYPES, EXCEPTIONS, LIMITS, UNDEFINED, chosen, identifier
+
+from pytorch_to_mlx.errors import CaptureError
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore")]
 
@@ -26,19 +28,23 @@ IDS = [identifier(info) for info in op_db]
 def test_operator(info: Any) -> None:
     """Shapes, dtypes and values of samples are torch's; those that are excepted fail, and in the way that is told."""
     name = identifier(info)
-    failures = []
+    held, limits, failures = 0, [], []
     for dtype in DTYPES:
         for place, sample in chosen(info, dtype) if dtype in info.dtypes else ():
             try:
                 _compare(info, sample, name in DRAWN | UNDEFINED)
+                held += 1
             except Exception as error:
-                failures.append(f"{dtype} #{place}: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
-    if name not in EXCEPTIONS:
-        assert not failures, "\n".join(failures)
-        return
-    reason, expected = EXCEPTIONS[name]
-    assert failures, f"{name} holds: it is no exception any more ({reason})"
-    assert not (others := [each for each in failures if not re.search(expected, each)]), "\n".join(others)
+                told = f"{dtype} #{place}: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+                limited = isinstance(error, CaptureError) and any(re.search(each, told) for each in LIMITS)
+                (limits if limited else failures).append(told)
+    if name in EXCEPTIONS:
+        reason, expected = EXCEPTIONS[name]
+        assert failures, f"{name} holds: it is no exception any more ({reason})"
+        failures = [each for each in failures if not re.search(expected, each)]
+    assert not failures, "\n".join(failures)
+    if not held:
+        pytest.skip(limits[0] if limits else EXCEPTIONS.get(name, ("no sample",))[0])
 
 
 def _compare(info: Any, sample: Any, drawn: bool) -> None:
