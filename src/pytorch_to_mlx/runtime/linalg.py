@@ -119,8 +119,9 @@ def matrix_exp(x: mx.array) -> mx.array:
     """
     if x.size == 0:
         return x
-    largest = mx.max(mx.sum(mx.abs(x), axis=-1)).item()
+    largest = mx.max(mx.sum(mx.abs(x).astype(mx.float32), axis=-1)).item()
     assert isinstance(largest, float)
+    dtype, x = x.dtype, x if mx.issubdtype(x.dtype, mx.complexfloating) else x.astype(mx.float32)
     halvings = max(0, math.ceil(math.log2(largest)) + 1) if 0 < largest < math.inf else 0
     x = x / 2**halvings
     one = mx.broadcast_to(mx.eye(x.shape[-1], dtype=x.dtype), x.shape)
@@ -129,4 +130,4 @@ def matrix_exp(x: mx.array) -> mx.array:
         y = one + (x @ y) / term
     for _ in range(halvings):
         y = y @ y
-    return y
+    return y.astype(dtype)

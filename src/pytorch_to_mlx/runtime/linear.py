@@ -8,11 +8,13 @@ import numpy as np
 
 def integer_matmul(a: mx.array, b: mx.array) -> mx.array:
     """`a @ b` of integers, as `torch.matmul`; (..., n, k) and (..., k, m) take the memory of (..., n, k, m)."""
-    if a.ndim == 1 and b.ndim == 1:
-        return mx.sum(a * b)
     if b.ndim == 1:
-        return mx.sum(a * b, axis=-1).astype(a.dtype)
-    return mx.sum(a[..., :, None] * b if a.ndim == 1 else a[..., :, :, None] * b[..., None, :, :], axis=-2)
+        total = mx.sum(a * b, axis=-1)
+    elif a.ndim == 1:
+        total = mx.sum(a[:, None] * b, axis=-2)
+    else:
+        total = mx.sum(a[..., :, :, None] * b[..., None, :, :], axis=-2)
+    return total.astype(a.dtype)  # MLX adds small integers as larger ones
 
 
 def integer_tensordot(a: mx.array, b: mx.array, axes: list[list[int]]) -> mx.array:
@@ -43,15 +45,14 @@ def bilinear(a: mx.array, b: mx.array, weight: mx.array, bias: mx.array | None =
         rows = (a[..., None, None, :] @ weight).squeeze(-2)
     else:
         rows = integer_matmul(a[..., None, None, :], weight).squeeze(-2)
-    y = mx.sum(rows * b[..., None, :], axis=-1)
+    y = mx.sum(rows * b[..., None, :], axis=-1).astype(a.dtype)
     return y if bias is None else y + bias
 
 
 def rms_norm(x: mx.array, axes: int, weight: mx.array | None = None, eps: float = 1e-5) -> mx.array:
     """`torch.nn.functional.rms_norm` over the last `axes` axes, whose shape `weight` has."""
-    last = tuple(range(x.ndim - axes, x.ndim))
-    y = x * mx.rsqrt(mx.mean(mx.square(x), axis=last, keepdims=True) + eps)
-    return y if weight is None else y * weight
+    flat = None if weight is None else weight.reshape(-1)
+    return mx.fast.rms_norm(x.flatten(-axes), flat, eps).reshape(x.shape)
 
 
 def cdist(a: mx.array, b: mx.array, p: float = 2.0) -> mx.array:

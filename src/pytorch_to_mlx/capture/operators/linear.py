@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from pytorch_to_mlx.capture.clean import same_size
-from pytorch_to_mlx.capture.code import Code, as_code, attribute, binary, call
+from pytorch_to_mlx.capture.code import Code, as_code, attribute, binary, call, method
 from pytorch_to_mlx.capture.emitter import Emitter, Tensor
 from pytorch_to_mlx.capture.operators.registry import lowers
 from pytorch_to_mlx.errors import CaptureError
@@ -39,7 +39,9 @@ def addmm(e: Emitter, bias: Tensor, a: Tensor, b: Tensor, *, beta: Any = 1, alph
 
 @lowers("addbmm.default")
 def addbmm(e: Emitter, bias: Tensor, a: Tensor, b: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Code:
-    return _plus(e, call("mx.sum", product(a, b), axis=0), bias, beta, alpha)
+    total = call("mx.sum", product(a, b), axis=0)
+    small = e.out.dtype in (torch.uint8, torch.int8, torch.int16)  # which MLX adds as larger integers
+    return _plus(e, method(total, "astype", e.dtype(e.out.dtype)) if small else total, bias, beta, alpha)
 
 
 @lowers("addr.default")
@@ -123,7 +125,8 @@ def bilinear(e: Emitter, a: Tensor, b: Tensor, weight: Tensor, bias: Tensor | No
 def einsum(e: Emitter, equation: str, tensors: list[Tensor], *rest: Any, **options: Any) -> Code:
     if not e.out.dtype.is_floating_point and not e.out.dtype.is_complex and len(tensors) > 1:
         raise CaptureError("einsum: of integers, which MLX does not multiply as matrices")
-    return call("mx.einsum", equation.replace(" ", ""), *tensors)
+    operands = [e.cast(each, each.dtype, e.out.dtype) for each in tensors]
+    return call("mx.einsum", equation.replace(" ", ""), *operands)
 
 
 @lowers("linalg_cross.default")
