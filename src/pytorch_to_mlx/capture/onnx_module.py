@@ -428,11 +428,13 @@ def _scope(name: str) -> list[str]:
         inner = part.removeprefix(f"{before}.") if before else part
         parts += [_plain(each) for each in inner.split(".") if each]
         before = part
-    return parts
+    return ["layers", *parts] if parts and parts[0].isdigit() else parts
 
 
 def _parts(name: str) -> list[str]:
     parts = [_plain(part) for part in re.split(r"[./]", name) if part and part not in WRAPPERS]
+    if parts and parts[0].isdigit():  # of a sequence that was the model
+        parts.insert(0, "layers")
     return parts or ["constant"]
 
 
