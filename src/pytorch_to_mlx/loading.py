@@ -10,28 +10,35 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
-from pytorch_to_mlx import registry
+from pytorch_to_mlx import captured, registry
 from pytorch_to_mlx.errors import ConfigError, FolderError, QuantizationError, UsageError
-from pytorch_to_mlx.folder import load_weights, read_config
+from pytorch_to_mlx.folder import FolderConfig, load_weights, read_config
 from pytorch_to_mlx.port import Port
 from pytorch_to_mlx.quantization import quantize_modules
 
 
-def load(folder: str | Path) -> Any:
-    """Load a converted model.
+def load(folder: str | Path, *, trust: bool = False) -> Any:
+    """Load a converted or captured model.
 
     Args:
-        folder: a folder that `convert` wrote.
+        folder: a folder that `convert` or `capture` wrote.
+        trust: run a captured folder's own source though another machine wrote it.
 
     Returns:
-        An object with the methods of the model's task (see `tasks`): `pitch`, `embed`, ...
+        An object with the methods of the model's task (see `tasks`): `pitch`, `embed`, ...; a captured model is called.
 
     Raises:
         FolderError, ConfigError, QuantizationError, CheckpointError: the folder is damaged, too new, or does not fit
             its own config.
+        UnsafeFileError: the folder has source that this machine did not write, and `trust` was not given.
     """
     path = Path(folder)
     config = read_config(path)
+    if config.model_type == captured.MODEL_TYPE:
+        settings = captured.CapturedConfig.parse(config.config)
+        network = captured.build(path, settings, trusted=trust)
+        _fill(network, path, config)
+        return captured.CapturedModel(network, settings)
     try:
         port = registry.get(config.model_type)
     except UsageError as error:
@@ -39,16 +46,24 @@ def load(folder: str | Path) -> Any:
     try:
         settings = port.parse_config(config.config)
         network = _build(port, settings)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    _fill(network, path, config)
+    return port.model(network, settings, path)
+
+
+def _fill(network: nn.Module, path: Path, config: FolderConfig) -> None:
+    """Quantize what the config says, and load the weights of the folder `path`, strictly."""
+    try:
         if config.quantization is not None:
             quantize_modules(network, config.quantization)
-    except (ConfigError, QuantizationError) as error:
-        raise type(error)(f"{path}: {error}") from error
+    except QuantizationError as error:
+        raise QuantizationError(f"{path}: {error}") from error
     weights = load_weights(path)
     _check(path, weights, dict(tree_flatten(network.parameters())), config.dtype)
     network.load_weights(list(weights.items()), strict=True)
     network.eval()
     mx.eval(network.parameters())
-    return port.model(network, settings, path)
 
 
 def _build(port: Port, settings: Any) -> nn.Module:

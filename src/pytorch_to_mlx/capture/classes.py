@@ -133,9 +133,7 @@ def method_name(order: int) -> str:
     return f"call_{order + 1}" if order else ""
 
 
-def attributes(
-    scope: str, held: dict[str, Held], constructors: dict[str, Constructor], slots: Slots
-) -> list[str]:
+def attributes(scope: str, held: dict[str, Held], constructors: dict[str, Constructor], slots: Slots) -> list[str]:
     """The statements of `__init__` that make what the module at `scope` holds."""
     made: dict[str, Any] = {}
     for path, each in held.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -123,11 +122,8 @@ def _is_identity(node: fx.Node, name: str) -> bool:
     if name == "aten.permute.default":
         return list(node.args[1]) == list(range(len(node.args[1])))  # type: ignore[arg-type]
     if name == "aten.slice.Tensor":
-        return len(node.args) < 5 or node.args[4] == 1
+        return len(node.args) < 5 or node.args[4] in (None, 1)
     return True
-
-
-Pass = Callable[[fx.Graph], None]
 
 
 def _plain_batch_norm(graph: fx.Graph, node: fx.Node) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.fx.experimental._config as symbolic
 from torch.utils import _pytree as pytree
 
 from pytorch_to_mlx.capture.state import Program, program_of
@@ -40,11 +39,12 @@ def export(
     module.eval()
     failures: list[Exception] = []
     try:
+        widened = _widened(module, args, kwargs) if dynamic else (args, kwargs)
         for frozen in (False, True):
             for sizes in (True, False) if dynamic else (False,):
                 try:
                     with _constants(module) if frozen else _quiet():
-                        program = program_of(_export(module, args, kwargs, sizes), module)
+                        program = program_of(_export(module, *(widened if sizes else (args, kwargs)), sizes), module)
                 except Exception as error:  # torch raises many types
                     failures.append(error)
                     continue
@@ -62,13 +62,35 @@ def export(
 def _export(
     module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: bool
 ) -> torch.export.ExportedProgram:
-    # A batch of one stays dynamic with `backed_size_oblivious`.
-    with symbolic.patch(backed_size_oblivious=True), torch.no_grad(), _quiet(), _named_inputs(module, args, kwargs):
+    with torch.no_grad(), _quiet(), _named_inputs(module, args, kwargs):
         shapes = None
         if dynamic:
             given = inspect.signature(module.forward).bind(*args, **kwargs)
             shapes = pytree.tree_map(_any_size, dict(given.arguments))
         return torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
+
+
+def _widened(
+    module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The example with a batch of two instead of one, since torch takes a size of one for a constant.
+
+    It is the example itself where the model does not take that, or does something else with it.
+    """
+
+    def twice(leaf: Any) -> Any:
+        single = isinstance(leaf, torch.Tensor) and leaf.ndim and leaf.shape[0] == 1
+        return torch.cat([leaf, leaf]) if single else leaf
+
+    doubled = pytree.tree_map(twice, (args, kwargs))
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            one, two = (pytree.tree_leaves(module(*a, **k)) for a, k in ((args, kwargs), doubled))
+    except Exception:  # whatever the model raises for a batch of two
+        return args, kwargs
+    pairs = [(a, b) for a, b in zip(one, two, strict=False) if isinstance(a, torch.Tensor)]
+    same = len(one) == len(two) and all(a.shape == b.shape or a.shape[1:] == b.shape[1:] for a, b in pairs)
+    return doubled if same and any(a.shape != b.shape for a, b in pairs) else (args, kwargs)
 
 
 @contextmanager
@@ -104,13 +126,12 @@ def _any_size(leaf: Any) -> Any:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without what torch logs of an attempt that fails: the last failure is told."""
-    logger = logging.getLogger("torch")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        logging.disable(before)
 
 
 @contextmanager

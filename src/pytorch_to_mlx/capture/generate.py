@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import sympy
 import torch
 from torch import fx
 
@@ -22,8 +23,8 @@ from pytorch_to_mlx.capture.names import class_name, parameter_path
 from pytorch_to_mlx.capture.operators import INEXPRESSIBLE, LOWERINGS
 from pytorch_to_mlx.capture.origin import Origins
 from pytorch_to_mlx.capture.ownership import Ownership
-from pytorch_to_mlx.capture.scope import Body, Made, Scope
-from pytorch_to_mlx.capture.sizes import dimension_names
+from pytorch_to_mlx.capture.scope import Body, Made, MissingSizeError, Scope
+from pytorch_to_mlx.capture.sizes import dimension_names, expression
 from pytorch_to_mlx.capture.state import Program
 from pytorch_to_mlx.capture.tree import Call, build_tree, dissolve, find_ends
 from pytorch_to_mlx.errors import CaptureError
@@ -68,9 +69,9 @@ def unsupported(program: Program, origins: Origins) -> list[Unsupported]:
     found: dict[str, list[fx.Node]] = {}
     for node in program.graph.nodes:
         name = operator_name(node) if node.op == "call_function" else ""
-        if name and (name in INEXPRESSIBLE or not is_size(node)):
-            if name not in LOWERINGS and name != "operator.getitem":
-                found.setdefault(name, []).append(node)
+        counts = name not in LOWERINGS and name not in ("", "operator.getitem")
+        if counts and (name in INEXPRESSIBLE or not is_size(node)):
+            found.setdefault(name, []).append(node)
     return [
         Unsupported(
             name, len(nodes), INEXPRESSIBLE.get(name, ""), tuple(dict.fromkeys(filter(None, map(origins.line, nodes))))
@@ -156,7 +157,7 @@ class _Writer:
         for each in sorted(self.calls, key=lambda call: call.height):
             if each in self.layers:
                 continue
-            body = self._scope(each).write()
+            body = self._body(each)
             known = found.setdefault(each.path, [])
             same = [k for k, k_body in enumerate(known) if _equal(k_body, body)]
             if not same:
@@ -176,9 +177,30 @@ class _Writer:
             made = where[instance.path]
             self.constructors[instance.path] = partial(made.constructor, instance)
 
-    def _scope(self, each: Call) -> Scope:
+    def _body(self, each: Call) -> Body:
+        """The source of a call: sizes that are needed late are named early, or given as arguments."""
+        early: list[sympy.Symbol] = []
         names = self._arguments(each)
-        return Scope(self.program, self.origins, each, self.children, self.ownership, self.dimensions, names)
+        while True:
+            try:
+                scope = Scope(
+                    self.program, self.origins, each, self.children, self.ownership, self.dimensions, names, early
+                )
+                return scope.write()
+            except MissingSizeError as error:
+                known = any(
+                    expression(size) == error.symbol
+                    for node in each.inputs
+                    if _is_tensor(node)
+                    for size in node.meta["val"].shape
+                )
+                made = self.children[each]
+                if known and error.symbol not in early:
+                    early.append(error.symbol)
+                elif each is not self.root and error.symbol not in made.sizes:
+                    made.sizes = (*made.sizes, error.symbol)
+                else:
+                    raise CaptureError(f"size {error.symbol} follows from no input's shape; pass it as one") from error
 
     def _arguments(self, each: Call) -> list[str]:
         if each is self.root:

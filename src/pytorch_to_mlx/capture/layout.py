@@ -1,12 +1,12 @@
 """Images and sequences channels-last, as MLX has them: transpositions are put around spatial operators, then moved.
 
-A transposition behind an operator moves past all that works on single elements or names its axes, until it meets one that
-undoes it. What remains stands at the ends of the model, and where values are reshaped in torch's order.
+A transposition behind an operator moves past all that works on single elements or names its axes, until it meets one
+that undoes it. What remains stands at the ends of the model, and where values are reshaped in torch's order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import sympy
@@ -62,6 +62,15 @@ REDUCTIONS = {
     "aten.argmin.default": 1,
 }
 """Operators that remove axes, or keep them with one element: place of the argument that names them."""
+
+
+ELEMENTWISE = {
+    "aten._to_copy.default",
+    "aten.copy.default",
+    "aten.zeros_like.default",
+    "aten.ones_like.default",
+}
+"""What torch does not tag as such."""
 
 
 def channels_last(program: Program) -> None:
@@ -221,9 +230,7 @@ def _move_past(program: Program, node: fx.Node) -> None:
         _past_padding(program.graph, node)
     elif name in ("aten.expand.default", "aten.repeat.default"):
         _past_sizes(program.graph, node)
-    elif isinstance(node.target, torch._ops.OpOverload) and torch.Tag.pointwise in node.target.tags:
-        _past_elements(program, node)
-    elif name in ("aten._to_copy.default", "aten.copy.default", "aten.zeros_like.default", "aten.ones_like.default"):
+    elif name in ELEMENTWISE or torch.Tag.pointwise in getattr(node.target, "tags", ()):
         _past_elements(program, node)
 
 
@@ -285,7 +292,7 @@ def _aligned(graph: fx.Graph, source: fx.Node, order: Sequence[int], node: fx.No
 
 
 def _past_axis(graph: fx.Graph, node: fx.Node, place: int, default: Any) -> None:
-    listed = node.args[0] if isinstance(node.args[0], list | tuple) else [node.args[0]]
+    listed: list[Any] = list(node.args[0]) if isinstance(node.args[0], list | tuple) else [node.args[0]]
     orders = [_order(source) for source in listed]
     found = {order for order in orders if order is not None}
     if len(found) != 1 or any(source.meta["val"].ndim != len(next(iter(found))) for source in listed):
@@ -296,7 +303,7 @@ def _past_axis(graph: fx.Graph, node: fx.Node, place: int, default: Any) -> None
     order = inverse(back)
     with graph.inserting_before(node):
         moved = [_permuted(graph, source, order, node, outside=True) for source in listed]
-    args = list(node.args)
+    args: list[Any] = list(node.args)
     args += [default] * (place + 1 - len(args))
     dims = args[place]
     args[0] = moved if isinstance(node.args[0], list | tuple) else moved[0]
@@ -317,13 +324,13 @@ def _past_reduction(graph: fx.Graph, node: fx.Node, place: int) -> None:
     if back is None or len(node.args) <= place or node.args[place] is None:
         return
     assert isinstance(source, fx.Node)
-    dims = node.args[place]
-    listed = [dim % len(back) for dim in (dims if isinstance(dims, list | tuple) else [dims])]  # type: ignore[operator]
+    dims: Any = node.args[place]
+    listed = [dim % len(back) for dim in (dims if isinstance(dims, list | tuple) else [dims])]
     if not listed:
         return
     order = inverse(back)
     inner = source.args[0]
-    args = list(node.args)
+    args: list[Any] = list(node.args)
     args[0] = inner
     args[place] = [back[dim] for dim in listed] if isinstance(dims, list | tuple) else back[listed[0]]
     node.args = tuple(args)
@@ -331,7 +338,7 @@ def _past_reduction(graph: fx.Graph, node: fx.Node, place: int) -> None:
     if value.ndim == len(back):
         _turn(graph, node, order)
         return
-    gone = {dim for dim in listed}
+    gone = set(listed)
     if value.ndim != len(back) - len(gone):  # squeezing an axis that is longer than 1
         gone = set()
         if value.ndim == len(back):
@@ -347,11 +354,12 @@ def _past_reduction(graph: fx.Graph, node: fx.Node, place: int) -> None:
 def _past_padding(graph: fx.Graph, node: fx.Node) -> None:
     source = node.args[0]
     back = _order(source)
-    mode = node.args[2] if operator_name(node) == "aten.pad.default" and len(node.args) > 2 else "constant"
+    args: list[Any] = list(node.args)
+    mode = args[2] if operator_name(node) == "aten.pad.default" and len(args) > 2 else "constant"
     if back is None or mode != "constant":
         return
     assert isinstance(source, fx.Node)
-    given: Any = node.args[1]
+    given: Any = args[1]
     ndim = len(back)
     pairs = {ndim - 1 - place // 2: (given[place], given[place + 1]) for place in range(0, len(given), 2)}
     order = inverse(back)
@@ -396,14 +404,9 @@ def _past_view(graph: fx.Graph, node: fx.Node) -> None:
     order = inner_out  # the inner result has the old one's axes in this order
     node.target = torch.ops.aten.view.default
     node.kwargs = {}
-    node.args = (source.args[0], [_size_argument(graph, size, node) for size in shape])
+    node.args = (source.args[0], shape)
     if order != sorted(order):
         _turn(graph, node, order)
-
-
-def _size_argument(graph: fx.Graph, size: Any, node: fx.Node) -> Any:
-    """A size as a node's argument: a symbolic one as itself, which the emitter reads by its expression."""
-    return size
 
 
 def _groups(before: list[Any], after: list[Any]) -> list[tuple[list[int], list[int]]] | None:
@@ -424,7 +427,7 @@ def _groups(before: list[Any], after: list[Any]) -> list[tuple[list[int], list[i
         while sympy.expand(a - b) != 0:
             ratio = sympy.simplify(a / b)
             if (
-                ratio.is_number and ratio < 1 or not ratio.is_number and ratio.as_numer_denom()[0].is_number
+                (ratio.is_number and ratio < 1) or (not ratio.is_number and ratio.as_numer_denom()[0].is_number)
             ) and i < len(before):
                 ins.append(i)
                 a = a * expression(before[i])
@@ -465,6 +468,3 @@ def _store_permuted(program: Program) -> None:
         node.meta["val"] = node.meta["val"].permute(order)
         for user in users:
             user.replace_all_uses_with(node)
-
-
-Rule = Callable[[fx.Graph, fx.Node], None]

@@ -51,14 +51,27 @@ class Body:
         return tuple(self.arguments), tuple(line.text for line in self.lines)
 
 
+class MissingSizeError(Exception):
+    """A size is needed where no shape tells it any more."""
+
+    def __init__(self, symbol: sympy.Symbol) -> None:
+        super().__init__(str(symbol))
+        self.symbol = symbol
+
+
 @dataclass
 class Made:
-    """How a module is called; `unpack` as of a `Layer`, `method` where it is not `__call__`."""
+    """How a module is called; `unpack` as of a `Layer`, `method` where it is not `__call__`.
+
+    Attributes:
+        sizes: numbers that it is given beside its inputs, since the shapes of those do not tell them.
+    """
 
     inputs: Sequence[fx.Node]
     outputs: Sequence[fx.Node]
     unpack: Sequence[fx.Node | None] = ()
     method: str = ""
+    sizes: Sequence[sympy.Symbol] = ()
 
 
 class Scope:
@@ -73,6 +86,7 @@ class Scope:
         ownership: Ownership,
         dimensions: dict[sympy.Symbol, str],
         argument_names: Sequence[str],
+        early: Sequence[sympy.Symbol] = (),
     ) -> None:
         self.program, self.origins, self.call, self.children = program, origins, call, children
         self.ownership, self.dimensions = ownership, dimensions
@@ -91,6 +105,12 @@ class Scope:
         self.arguments = []
         for node, name in zip(call.inputs, argument_names, strict=True):
             self.arguments.append(self._bind(node, name))
+        for symbol in children[call].sizes:
+            name = self._fresh(dimensions.get(symbol, "size"))
+            self.holders[name], self.sizes[symbol] = None, name
+            self.arguments.append(name)
+        for symbol in early:  # while the arguments whose shapes tell them have their names
+            self._name_size(symbol)
 
     def write(self) -> Body:
         """The source of the call."""
@@ -116,6 +136,7 @@ class Scope:
             returned = [self.value(node).text for node in self.ends]
             self.lines.append(Line(f"return {', '.join(returned)}"))
         shapes = [shape_text(node.meta["val"].shape, self.dimensions) for node in self.call.inputs]
+        shapes += [() for _ in self.children[self.call].sizes]
         return Body(self.arguments, self.lines, self.slots, shapes)
 
     # What stands for a node.
@@ -133,9 +154,13 @@ class Scope:
         """The expression of a size at this place."""
         expr = expression(value)
         for symbol in sorted(expr.free_symbols, key=str):
-            if symbol not in self.sizes:
-                self._name_size(symbol)  # type: ignore[arg-type]
+            self._size_of(symbol)  # type: ignore[arg-type]
         return size_code(expr, self.sizes)
+
+    def _size_of(self, symbol: sympy.Symbol) -> Code:
+        if symbol not in self.sizes:
+            self._name_size(symbol)
+        return Code(self.sizes[symbol])
 
     def _name_size(self, symbol: sympy.Symbol) -> None:
         for node, code in self.values.items():
@@ -149,7 +174,7 @@ class Scope:
                     self.sizes[symbol] = name
                     self.lines.append(Line(f"{name} = {code.text}.shape[{axis}]"))
                     return
-        raise KeyError(f"size {symbol} is not known in {self.call.path or 'the model'}")
+        raise MissingSizeError(symbol)
 
     # Statements.
 
@@ -195,7 +220,7 @@ class Scope:
 
     def _write_call(self, callee: Call) -> None:
         made = self.children[callee]
-        arguments = [self.value(node) for node in made.inputs]
+        arguments = [self.value(node) for node in made.inputs] + [self._size_of(symbol) for symbol in made.sizes]
         function = self.ownership.code(self.call.path, callee.path)
         code = call(f"{function}.{made.method}" if made.method else function, *arguments)
         if made.unpack and len(made.outputs) == 1:
@@ -274,6 +299,8 @@ class Scope:
         a, b = self.children[before], self.children[after]
         if len(a.inputs) != len(b.inputs) or len(a.outputs) != len(b.outputs) or a.unpack or b.unpack or b.method:
             return False
+        if list(a.sizes) != list(b.sizes):
+            return False
         carried = [node for node in b.inputs if node in a.outputs]
         if len(carried) != len(a.outputs) or carried != list(a.outputs):
             return False
@@ -286,6 +313,7 @@ class Scope:
         first, second, end = (self.children[calls[i]] for i in (0, 1, -1))
         fed = [index for index, node in enumerate(second.inputs) if node in first.outputs]
         arguments = [self.value(node).text for node in first.inputs]
+        arguments += [self._size_of(symbol).text for symbol in first.sizes]
         targets = self._targets(end.outputs[0])
         names = []
         for order, index in enumerate(fed):
@@ -295,8 +323,9 @@ class Scope:
                 name = start if start.isidentifier() else self._fallback(end.outputs[order])
             self.place = place + run - 1
             holder = self.holders.get(name)
-            alive = holder is not None and holder is not first.inputs[index] and self.last.get(holder, -1) >= place
-            kept = holder is first.inputs[index] and self.last.get(holder, -1) >= place + run
+            until = -1 if holder is None else self.last.get(holder, -1)
+            alive = holder is not first.inputs[index] and until >= place
+            kept = holder is first.inputs[index] and until >= place + run
             if alive or kept or (name in self.holders and holder is None):
                 name = self._fresh(name)
             if start != name:

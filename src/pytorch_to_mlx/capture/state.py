@@ -76,22 +76,25 @@ def program_of(exported: torch.export.ExportedProgram, module: torch.nn.Module |
         if spec.kind in (kinds.PARAMETER, kinds.BUFFER, kinds.CONSTANT_TENSOR):
             assert spec.target is not None
             states[node] = _home(spec.target, module)
-            found = exported.state_dict.get(spec.target)
-            tensors[states[node]] = (exported.constants[spec.target] if found is None else found).detach()
+            found: Any = exported.state_dict.get(spec.target)
+            value: Any = exported.constants[spec.target] if found is None else found
+            tensors[states[node]] = value.detach()
         elif spec.kind == kinds.USER_INPUT and isinstance(spec.arg, torch.export.graph_signature.TensorArgument):
             inputs[node] = node.name  # others are constants of the graph
     (end,) = [node for node in graph.nodes if node.op == "output"]
     mutated: dict[str | fx.Node, fx.Node] = {}
     flat: list[Any] = []
     outs = torch.export.graph_signature.OutputKind
-    for spec, value in zip(signature.output_specs, end.args[0], strict=True):
-        if spec.kind in (outs.BUFFER_MUTATION, outs.PARAMETER_MUTATION):
+    values: Any = end.args[0]
+    for spec, value in zip(signature.output_specs, values, strict=True):
+        if spec.target is not None and spec.kind in (outs.BUFFER_MUTATION, outs.PARAMETER_MUTATION):
             mutated[spec.target] = value
-        elif spec.kind == outs.USER_INPUT_MUTATION:
+        elif spec.target is not None and spec.kind == outs.USER_INPUT_MUTATION:
             mutated[placeholders[spec.target]] = value
         elif spec.kind == outs.USER_OUTPUT:
             flat.append(value)
-    results = pytree.tree_unflatten(flat, exported.call_spec.out_spec)
+    structure: Any = exported.call_spec.out_spec
+    results = pytree.tree_unflatten(flat, structure)
     return Program(graph, states, tensors, inputs, plain(results), mutated, module, owner=owner)
 
 

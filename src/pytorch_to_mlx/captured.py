@@ -1,0 +1,130 @@
+"""A captured model: the folder's own source, run if it is trusted, with its weights."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from pytorch_to_mlx.errors import ConfigError, UsageError
+from pytorch_to_mlx.trust import read_source
+
+MODEL_TYPE = "captured"
+SOURCE = "model.py"
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input: a number or a name for each of its sizes; equal names are equal sizes."""
+
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class CapturedConfig:
+    """The `config` entry of `config.json`.
+
+    Attributes:
+        root: the class of the model in `model.py`.
+        notes: what capture said of it.
+        unused: tensors of the PyTorch model that nothing reads.
+        folded: stored tensors that were computed from others of the PyTorch model, by name.
+    """
+
+    root: str
+    inputs: tuple[Input, ...]
+    notes: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+    folded: Mapping[str, tuple[str, ...]] | None = None
+
+    @classmethod
+    def parse(cls, fields: Mapping[str, Any]) -> CapturedConfig:
+        """From its JSON form.
+
+        Raises:
+            ConfigError: it is damaged.
+        """
+        from pydantic import TypeAdapter, ValidationError
+
+        try:
+            return TypeAdapter(cls).validate_python(dict(fields))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise ConfigError(f"config.json: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+    def dump(self) -> dict[str, Any]:
+        """Its JSON form."""
+        from pydantic import TypeAdapter
+
+        return TypeAdapter(CapturedConfig).dump_python(self, mode="json")
+
+
+class CapturedModel:
+    """What `load` gives of a captured folder: call it with arrays, in the order of its inputs.
+
+    Attributes:
+        network: the `mlx.nn.Module`, to compile, quantize or train.
+        inputs: what it takes.
+    """
+
+    task = "module"
+
+    def __init__(self, network: nn.Module, config: CapturedConfig) -> None:
+        self.network = network
+        self.inputs = config.inputs
+
+    def __call__(self, *inputs: Any) -> Any:
+        """The model's results, in the structure that the PyTorch model returns.
+
+        Raises:
+            UsageError: another number of inputs, or one of a shape or dtype that was not captured.
+        """
+        arrays = [value if isinstance(value, mx.array) else mx.array(value) for value in inputs]
+        check_inputs(self.inputs, arrays)
+        return self.network(*arrays)
+
+
+def check_inputs(expected: Sequence[Input], arrays: Sequence[mx.array]) -> None:
+    """Compare with what was captured.
+
+    Raises:
+        UsageError: it names the input.
+    """
+    if len(arrays) != len(expected):
+        names = ", ".join(each.name for each in expected)
+        raise UsageError(f"the model takes {len(expected)} inputs ({names}), not {len(arrays)}")
+    sizes: dict[str, int] = {}
+    for each, array in zip(expected, arrays, strict=True):
+        shown = f"({', '.join(map(str, each.shape))})"
+        fits = len(array.shape) == len(each.shape) and all(
+            size == (sizes.setdefault(name, size) if isinstance(name, str) else name)
+            for name, size in zip(each.shape, array.shape, strict=True)
+        )
+        if not fits:
+            raise UsageError(f"input {each.name} has shape {tuple(array.shape)}; the model was captured for {shown}")
+        if str(array.dtype).rpartition(".")[2] != each.dtype:
+            raise UsageError(f"input {each.name} is {str(array.dtype).rpartition('.')[2]}; it must be {each.dtype}")
+
+
+def build(folder: Path, config: CapturedConfig, *, trusted: bool) -> nn.Module:
+    """The network of a captured folder, without weights.
+
+    Raises:
+        UnsafeFileError: its source may not run.
+        ConfigError: the source has no such class.
+    """
+    path = folder / SOURCE
+    source = read_source(path, trusted=trusted)
+    module = types.ModuleType(f"captured_{config.root}")
+    exec(compile(source, str(path), "exec"), module.__dict__)  # trusted: `read_source` refuses any other
+    root = getattr(module, config.root, None)
+    if not (isinstance(root, type) and issubclass(root, nn.Module)):
+        raise ConfigError(f"{path} has no class {config.root[:80]!r}; capture the model again")
+    return root()
