@@ -182,8 +182,9 @@ def scatter_nd(node: Any, x: Any, indices: Any, updates: Any) -> Any:
 @onnx("Expand")
 def expand(node: Any, x: Any, sizes: Any) -> Any:
     wanted = numbers(sizes)
-    if is_host(x):
+    if is_host(x) and x.ndim + len(wanted) <= 2 and all(isinstance(each, int) for each in wanted):
         return np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(wanted)))
+    x = to_tensor(x)
     rank = max(x.ndim, len(wanted))
     have = [1] * (rank - x.ndim) + list(x.shape)
     wanted = [1] * (rank - len(wanted)) + wanted
