@@ -16,6 +16,7 @@ with warnings.catch_warnings():
 
 from operator_cases import assert_same, run
 from operator_samples import DRAWN, DTYPES, EXCEPTIONS, LIMITS, UNDEFINED, chosen, identifier
+from operators import NOT_YET, is_core, overloads, status
 
 from pytorch_to_mlx.errors import CaptureError
 
@@ -61,6 +62,11 @@ def _compare(info: Any, sample: Any, drawn: bool) -> None:
 def test_exceptions_exist() -> None:
     """Every name that is told of is one of the database's."""
     assert not (set(EXCEPTIONS) | DRAWN | UNDEFINED) - set(IDS)
+
+
+def test_core_is_complete() -> None:
+    """Each operator of ATen's core set has a lowering, or it is told what MLX lacks for it."""
+    assert not [str(each) for each in overloads() if is_core(each) and status(each) == NOT_YET]
 
 
 def test_drawn_values() -> None:
