@@ -109,4 +109,3 @@ def test_capture() -> None:
     compare(network(mx.array(x.numpy())), module(x))
     assert "runtime.LSTM(5, 8, num_layers=2, batch_first=True, bidirectional=True)" in made.source
     assert "runtime.GRU(16, 8)" in made.source and "self.narrow(" in made.source
-    print(made.source)
