@@ -304,9 +304,10 @@ def _operation(node: Any, kind: str, args: list[Any]) -> Any:
         raise CaptureError(f"{kind} at {where(node)}: torch has no such operator")
     overload = parsed.overload_name or "default"
     tensors = [str(argument.real_type) == "Tensor" for argument in parsed.arguments]
-    exact = all(
-        isinstance(value, torch.Tensor) or not tensor for tensor, value in zip(tensors, args, strict=True)
-    ) and overload in packet.overloads()
+    exact = (
+        all(isinstance(value, torch.Tensor) or not tensor for tensor, value in zip(tensors, args, strict=True))
+        and overload in packet.overloads()
+    )
     call = getattr(packet, overload) if exact else packet
     return call(*given, **named)
 
