@@ -130,8 +130,7 @@ class Scope:
             place += 1
         self.place = place
         if self.call.path == "" and self.call.parent is None:
-            self._write_mutations()
-            self.lines.append(Line(f"return {self._result(self.program.results, top=True)}"))
+            self._write_results()
         else:
             returned = [self.value(node).text for node in self.ends]
             self.lines.append(Line(f"return {', '.join(returned)}"))
@@ -407,12 +406,21 @@ class Scope:
 
     # The ends of the source.
 
-    def _write_mutations(self) -> None:
+    def _write_results(self) -> None:
+        """The end of the model: results first, since they may have been computed from states that change."""
+        result = self._result(self.program.results, top=True)
+        if not self.program.mutated:
+            self.lines.append(Line(f"return {result}"))
+            return
+        name = self._fresh("result")
+        self.lines.append(Line(f"{name} = {result}"))
+        targets, values = [], []
         for target, node in self.program.mutated.items():
-            if isinstance(target, fx.Node):
-                self.lines.append(Line(f"{self.value(target).text}[...] = {self.value(node).text}"))
-            else:
-                self.lines.append(Line(f"{self.ownership.code('', target)} = {self.value(node).text}"))
+            state = isinstance(target, str)
+            targets.append(self.ownership.code("", target) if state else f"{self.values[target].text}[...]")
+            values.append(self.value(node).text)
+        self.lines.append(Line(f"{', '.join(targets)} = {', '.join(values)}"))
+        self.lines.append(Line(f"return {name}"))
 
     def _result(self, results: Any, top: bool = False) -> str:
         if isinstance(results, dict):
