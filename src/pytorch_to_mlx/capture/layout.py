@@ -271,7 +271,7 @@ def _cheap(program: Program, source: fx.Node, back: tuple[int, ...]) -> bool:
     value = source.meta["val"]
     if _order(source) == back or value.ndim == 0 or source in program.states or source in program.inputs:
         return True
-    return sum(1 for size in value.shape if size is not 1 and expression(size) != 1) <= 1  # noqa: F632
+    return sum(expression(size) != 1 for size in value.shape) <= 1
 
 
 def _aligned(graph: fx.Graph, source: fx.Node, order: Sequence[int], node: fx.Node) -> fx.Node:
