@@ -144,7 +144,7 @@ def test_a_branch_on_data_is_told_with_its_line() -> None:
             return -x
 
     module = module_of_script(torch.jit.script(Branch()))
-    with pytest.raises(Exception, match="data-dependent|Could not guard") as raised:
+    with pytest.raises(Exception, match=r"data-dependent|Could not guard") as raised:
         torch.export.export(module, (torch.ones(3),))
     assert "test_torchscript.py" in "".join(getattr(raised.value, "__notes__", []))
 
@@ -156,7 +156,7 @@ def test_what_a_script_raises_is_told() -> None:
                 raise ValueError("two axes, please")
             return x
 
-    with pytest.raises(CaptureError, match="two axes, please.*test_torchscript.py"):
+    with pytest.raises(CaptureError, match=r"two axes, please.*test_torchscript.py"):
         module_of_script(torch.jit.script(Strict()))(torch.ones(3))
 
 

@@ -1,4 +1,4 @@
-"""What TorchScript does with numbers, strings, lists and dicts, in Python: so that sizes may stay symbolic in a trace."""
+"""What TorchScript does with numbers, strings, lists and dicts, in Python, so that sizes stay symbolic in a trace."""
 
 from __future__ import annotations
 

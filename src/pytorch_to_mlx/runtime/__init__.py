@@ -6,6 +6,7 @@ Functions and modules over arrays, each documented with the PyTorch operation th
 from pytorch_to_mlx.layers.attention import attention
 from pytorch_to_mlx.layers.convolution import Conv1d, ConvTranspose1d
 from pytorch_to_mlx.layers.elementwise import exp, gelu, gelu_tanh, mish, sigmoid, silu, sin, softmax, tanh
+from pytorch_to_mlx.runtime.attention import scaled_dot_product_attention
 from pytorch_to_mlx.runtime.chance import (
     dropout,
     dropout_with_mask,
@@ -52,6 +53,32 @@ from pytorch_to_mlx.runtime.elementwise import (
     truncating_divide,
     xlogy,
 )
+from pytorch_to_mlx.runtime.fourier import hfft, hfftn, ihfft, ihfftn
+from pytorch_to_mlx.runtime.indexing import (
+    as_strided_scatter,
+    diagonal_scatter,
+    gather,
+    index_fill,
+    index_put,
+    mask_put,
+    masked_scatter,
+    nonzero_static,
+    one_hot,
+    put,
+    select_scatter,
+)
+from pytorch_to_mlx.runtime.linalg import (
+    cholesky_solve,
+    logdet,
+    lu,
+    lu_factor,
+    matrix_exp,
+    matrix_power,
+    pinv,
+    solve,
+    solve_triangular,
+)
+from pytorch_to_mlx.runtime.linear import bilinear, cdist, integer_matmul, integer_tensordot, pdist, rms_norm
 from pytorch_to_mlx.runtime.normalization import batch_norm, group_norm, instance_norm, layer_norm
 from pytorch_to_mlx.runtime.padding import pad
 from pytorch_to_mlx.runtime.pooling import (
@@ -94,6 +121,20 @@ from pytorch_to_mlx.runtime.reductions import (
 )
 from pytorch_to_mlx.runtime.resize import interpolate
 from pytorch_to_mlx.runtime.sampling import affine_grid, grid_sample
+from pytorch_to_mlx.runtime.scatter import embedding_bag, embedding_renorm, index_reduce, scatter
+from pytorch_to_mlx.runtime.shapes import (
+    angle,
+    block_diag,
+    complex_of,
+    diag_embed,
+    polar,
+    repeat_interleave,
+    tril_indices,
+    triu_indices,
+    unfold,
+    view_as_real,
+)
+from pytorch_to_mlx.runtime.sorting import argsort, histc, kthvalue, searchsorted, sort, topk
 from pytorch_to_mlx.runtime.special import (
     digamma,
     erfc,
@@ -119,23 +160,15 @@ from pytorch_to_mlx.runtime.special import (
     y1,
     zeta,
 )
-from pytorch_to_mlx.runtime.shapes import angle, block_diag, complex_of, diag_embed, polar, repeat_interleave, tril_indices, triu_indices, unfold, view_as_real
-from pytorch_to_mlx.runtime.indexing import as_strided_scatter, diagonal_scatter, gather, index_fill, index_put, mask_put, masked_scatter, nonzero_static, one_hot, put, select_scatter
-from pytorch_to_mlx.runtime.scatter import embedding_bag, embedding_renorm, index_reduce, scatter
-from pytorch_to_mlx.runtime.sorting import argsort, histc, kthvalue, searchsorted, sort, topk
-from pytorch_to_mlx.runtime.fourier import hfft, hfftn, ihfft, ihfftn
-from pytorch_to_mlx.runtime.linalg import cholesky_solve, logdet, lu, lu_factor, matrix_exp, matrix_power, pinv, solve, solve_triangular
-from pytorch_to_mlx.runtime.attention import scaled_dot_product_attention
-from pytorch_to_mlx.runtime.linear import bilinear, cdist, integer_matmul, integer_tensordot, pdist, rms_norm
 
 __all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
     "Conv1d",
     "ConvTranspose1d",
-    "GRU",
     "GRUCell",
-    "LSTM",
     "LSTMCell",
-    "RNN",
     "RNNCell",
     "adaptive_avg_pool",
     "adaptive_max_pool",
