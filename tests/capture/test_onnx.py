@@ -38,7 +38,7 @@ def floats(*shape: int) -> np.ndarray:
 def check(path: Path, *inputs: np.ndarray) -> Any:
     module = module_of_onnx(path)
     names = [each.name for each in onnx.load(str(path)).graph.input]
-    want = ReferenceEvaluator(str(path)).run(None, dict(zip(names, inputs, strict=True)))
+    want: Any = ReferenceEvaluator(str(path)).run(None, dict(zip(names, inputs, strict=True)))
     got = module(*map(torch.from_numpy, inputs))
     for mine, theirs in zip(got if isinstance(got, tuple) else (got,), want, strict=True):
         assert tuple(mine.shape) == theirs.shape
@@ -73,7 +73,8 @@ def test_scopes_become_modules_and_shapes_stay_symbolic(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
 def test_recurrent_layers(tmp_path: Path, kind: str) -> None:
-    gates, more = {"LSTM": 4, "GRU": 3, "RNN": 1}[kind], {"linear_before_reset": 1} if kind == "GRU" else {}
+    gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[kind]
+    more: dict[str, Any] = {"linear_before_reset": 1} if kind == "GRU" else {}
     outputs = ["y", "h", "c"][: 3 if kind == "LSTM" else 2]
     w, r, b = floats(2, gates * 5, 3), floats(2, gates * 5, 5), floats(2, gates * 10)
 

@@ -27,6 +27,8 @@ class Block(nn.Module):
 
 
 class Everything(nn.Module):
+    offset: torch.Tensor
+
     """Loops, branches, lists, dicts, tuples, strings, optional values, methods and functions."""
 
     def __init__(self) -> None:

@@ -228,7 +228,7 @@ class Recurrent(nn.Module):
     def __init__(self, node: Any, inputs: Sequence[Any]) -> None:
         super().__init__()
         kind, a = node.operator, node.attributes
-        self.__class__ = type(f"Onnx{kind}", (Recurrent,), {"__module__": "onnx_graph"})
+        self.__class__ = type(f"Onnx{kind}", (Recurrent,), {"__module__": "onnx_graph"})  # type: ignore[assignment]
         self.kind, self.direction = kind, a.get("direction", "forward")
         both = self.direction == "bidirectional"
         nonlinearity = _checked(node, 2 if both else 1)

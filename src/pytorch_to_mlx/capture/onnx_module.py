@@ -162,7 +162,7 @@ class Scope(nn.Module):
 
     def __init__(self, kind: str = "Scope") -> None:
         super().__init__()
-        self.__class__ = type(kind, (type(self),), {"__module__": "onnx_graph"})
+        self.__class__ = type(kind, (type(self),), {"__module__": "onnx_graph"})  # type: ignore[assignment]
         self.steps: list[Node | Held] = []
         self.takes: list[str] = []
         self.gives: list[str] = []

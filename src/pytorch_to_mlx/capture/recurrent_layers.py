@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import fx
 
 from pytorch_to_mlx.capture.clean import operator_name
@@ -14,7 +16,8 @@ NAMES = {"aten.lstm.input": "LSTM", "aten.gru.input": "GRU"}
 
 @recognises("lstm.input", "gru.input", "rnn_tanh.input", "rnn_relu.input")
 def _recurrent(node: fx.Node, own: Own) -> Layer | None:
-    x, hx, weights, has_biases, num_layers, dropout, train, bidirectional, batch_first = node.args
+    args: Any = node.args
+    x, hx, weights, has_biases, num_layers, dropout, train, bidirectional, batch_first = args
     states = list(hx) if isinstance(hx, tuple | list) else [hx]
     names = _names(weights, num_layers, has_biases, bidirectional)
     if names is None or any(own.named(w, name) is None for w, name in zip(weights, names, strict=True)):
@@ -26,7 +29,7 @@ def _recurrent(node: fx.Node, own: Own) -> Layer | None:
     first, second = weights[0].meta["val"], weights[1].meta["val"]
     kind = NAMES.get(str(node.target), "RNN")
     hidden = first.shape[0] // {"LSTM": 4, "GRU": 3}.get(kind, 1)
-    numbers: dict[str, object] = {"num_layers": (num_layers, 1), "bias": (has_biases, True)}
+    numbers: dict[str, tuple[Any, Any]] = {"num_layers": (num_layers, 1), "bias": (has_biases, True)}
     numbers |= {"batch_first": (batch_first, False), "bidirectional": (bidirectional, False)}
     numbers |= {"proj_size": (second.shape[1] if second.shape[1] != hidden else 0, 0)}
     numbers |= {"nonlinearity": ("relu" if "relu" in str(node.target) else "tanh", "tanh")}
@@ -46,7 +49,8 @@ def _recurrent(node: fx.Node, own: Own) -> Layer | None:
 
 @recognises("lstm_cell.default", "gru_cell.default", "rnn_tanh_cell.default", "rnn_relu_cell.default")
 def _cell(node: fx.Node, own: Own) -> Layer | None:
-    x, hx, *weights = node.args
+    args: Any = node.args
+    x, hx, *weights = args
     states = list(hx) if isinstance(hx, tuple | list) else [hx]
     given = [weight for weight in weights if weight is not None]
     names = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"][: len(given)]

@@ -37,6 +37,9 @@ class Scripted(nn.Module):
     """
 
     _script: torch.jit.ScriptModule
+    _assigned: dict[str, Any]
+    _plain: dict[str, Any]
+    _functions: dict[Any, Any]
 
     @cached_property
     def _graphs(self) -> dict[str, Any]:
@@ -82,7 +85,7 @@ class Scripted(nn.Module):
             module._assigned.clear()
 
 
-def _made(script: torch.jit.ScriptModule) -> Scripted:
+def _made(script: Any) -> Scripted:
     qualified = MANGLED.sub("", script._c._type().qualified_name()).removeprefix("__torch__.")
     place, _, name = qualified.rpartition(".")
     has_forward = script._c._has_method("forward")
@@ -336,7 +339,7 @@ def _dtype(value: Any) -> torch.dtype | None:
 
 def _inlined(call: Any) -> tuple[Any, list[str]]:
     """The graph of the function that a node calls, and the names of what it is called with."""
-    graph = torch._C.Graph()
+    graph: Any = torch._C.Graph()
     function, *values = call.inputs()
     constant = graph.createClone(function.node(), lambda value: value)
     graph.insertNode(constant)

@@ -55,7 +55,7 @@ def conv_transpose3d(
     output_padding: int | tuple[int, int, int] = 0,
     groups: int = 1,
 ) -> mx.array:
-    """`torch.nn.functional.conv_transpose3d` of (batch, d, h, w, channels); weight (out / groups, kd, kh, kw, channels)."""
+    """`torch.nn.functional.conv_transpose3d` of (batch, d, h, w, channels); weights (out / groups, kd, kh, kw, in)."""
     return mx.conv_transpose3d(x, _regrouped(weight, groups), stride, padding, dilation, output_padding, groups)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -177,7 +178,7 @@ class GRU(_Recurrent):
 class RNN(_Recurrent):
     """`torch.nn.RNN`, parameters named as there."""
 
-    def __init__(self, input_size: int, hidden_size: int, *, nonlinearity: str = "tanh", **more: int) -> None:
+    def __init__(self, input_size: int, hidden_size: int, *, nonlinearity: str = "tanh", **more: Any) -> None:
         super().__init__(input_size, hidden_size, **more)
         self.nonlinearity = nonlinearity
 
@@ -252,7 +253,7 @@ def _layers(
 ) -> tuple[mx.array, States]:
     """`run` of each layer and direction, on (steps, batch, inputs)."""
     if x.ndim == 2:
-        y, ends = _layers(
+        y, last = _layers(
             run,
             x[:, None],
             [None if state is None else state[:, None] for state in states],
@@ -262,7 +263,7 @@ def _layers(
             bidirectional,
             False,
         )
-        return y[:, 0], tuple(state[:, 0] for state in ends)
+        return y[:, 0], tuple(state[:, 0] for state in last)
     directions = 2 if bidirectional else 1
     each = len(weights) // (num_layers * directions)
     y = x.swapaxes(0, 1) if batch_first else x
@@ -282,7 +283,7 @@ def _layers(
             sides.append(side)
             ends.append(end)
         y = sides[0] if directions == 1 else mx.concatenate(sides, axis=-1)
-    last = tuple(mx.stack(parts) for parts in zip(*ends, strict=True))
+    last = tuple(mx.stack(list(parts)) for parts in zip(*ends, strict=True))
     return (y.swapaxes(0, 1) if batch_first else y), last
 
 
