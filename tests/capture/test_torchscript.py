@@ -27,8 +27,6 @@ class Block(nn.Module):
 
 
 class Everything(nn.Module):
-    offset: torch.Tensor
-
     """Loops, branches, lists, dicts, tuples, strings, optional values, methods and functions."""
 
     def __init__(self) -> None:
@@ -64,7 +62,7 @@ class Everything(nn.Module):
             last = kept.pop()
             kept[0] = kept[0] + last
         outs[self.names[0]] = kept[0].to(torch.float32).view(batch, -1, width // 2)
-        outs["size"] = torch.cat([h[0], self.offset.expand(batch, -1)], dim=-1).softmax(-1)
+        outs["size"] = torch.cat([h[0], self.offset.expand(batch, -1)], dim=-1).softmax(-1)  # pyright: ignore
         return y + self.offset, outs
 
 
