@@ -16,7 +16,7 @@ from pytorch_to_mlx.runtime.chance import (
     random_log_normal,
     random_multinomial,
 )
-from pytorch_to_mlx.runtime.convolution import conv1d, conv_transpose1d, conv_transpose2d, conv_transpose3d
+from pytorch_to_mlx.runtime.convolution import conv1d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
 from pytorch_to_mlx.runtime.elementwise import (
     celu,
     complex_power,
@@ -190,6 +190,7 @@ __all__ = [
     "complex_of",
     "complex_power",
     "conv1d",
+    "conv3d",
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",

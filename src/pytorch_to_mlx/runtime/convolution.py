@@ -56,7 +56,44 @@ def conv_transpose3d(
     groups: int = 1,
 ) -> mx.array:
     """`torch.nn.functional.conv_transpose3d` of (batch, d, h, w, channels); weights (out / groups, kd, kh, kw, in)."""
-    return mx.conv_transpose3d(x, _regrouped(weight, groups), stride, padding, dilation, output_padding, groups)
+    # MLX's own leaves the output padding out.
+    kernel = [step * (size - 1) for step, size in zip(_three(dilation), weight.shape[1:4], strict=True)]
+    before = [reach - pad for reach, pad in zip(kernel, _three(padding), strict=True)]
+    after = [reach + more for reach, more in zip(before, _three(output_padding), strict=True)]
+    parts = zip(mx.split(x, groups, axis=-1), mx.split(weight, groups, axis=-1), strict=True)
+    return mx.concatenate(  # MLX has no groups in 3d
+        [
+            mx.conv_general(
+                part,
+                w,
+                padding=(before, after),
+                kernel_dilation=_three(dilation),
+                input_dilation=_three(stride),
+                flip=True,
+            )
+            for part, w in parts
+        ],
+        axis=-1,
+    )
+
+
+def conv3d(
+    x: mx.array,
+    weight: mx.array,
+    stride: int | tuple[int, int, int] = 1,
+    padding: int | tuple[int, int, int] = 0,
+    dilation: int | tuple[int, int, int] = 1,
+    groups: int = 1,
+) -> mx.array:
+    """`torch.nn.functional.conv3d` of (batch, d, h, w, channels); weights (out, kd, kh, kw, channels / groups)."""
+    if groups == 1:
+        return mx.conv3d(x, weight, stride, padding, dilation)
+    parts = zip(mx.split(x, groups, axis=-1), mx.split(weight, groups), strict=True)
+    return mx.concatenate([mx.conv3d(part, w, stride, padding, dilation) for part, w in parts], axis=-1)
+
+
+def _three(value: int | tuple[int, int, int]) -> list[int]:
+    return [value] * 3 if isinstance(value, int) else list(value)
 
 
 def _first(value: int | tuple[int]) -> int:

@@ -51,7 +51,7 @@ def _convolve(
     options = _options(
         e, stride=(single(stride), 1), padding=(single(padding), 0), dilation=(single(dilation), 1), groups=(groups, 1)
     )
-    y = call(NAMES[rank], image, weight, **options)
+    y = call("runtime.conv3d" if rank == 3 and groups != 1 else NAMES[rank], image, weight, **options)
     return y if bias is None else binary("+", y, bias)
 
 
