@@ -95,7 +95,7 @@ def channels_last(program: Program) -> None:
 
 def order_to_last(ndim: int) -> tuple[int, ...]:
     """The axes of (batch, channels, *spatial) in the order (batch, *spatial, channels)."""
-    return (0, *range(2, ndim), 1)
+    return (0, *range(2, ndim), 1) if ndim > 2 else tuple(range(ndim))
 
 
 def inverse(order: Sequence[int]) -> tuple[int, ...]:

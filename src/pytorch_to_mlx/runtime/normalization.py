@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import mlx.core as mx
 
 
@@ -25,7 +27,7 @@ def group_norm(
 ) -> mx.array:
     """`torch.nn.functional.group_norm`: statistics of each sample and each group of neighbouring channels."""
     batch, *spatial, channels = x.shape
-    parts = x.reshape(batch, -1, groups, channels // groups)
+    parts = x.reshape(batch, math.prod(spatial), groups, channels // groups)
     mean = mx.mean(parts, axis=(1, 3), keepdims=True)
     variance = mx.var(parts, axis=(1, 3), keepdims=True)
     y = ((parts - mean) * mx.rsqrt(variance + eps)).reshape(batch, *spatial, channels)

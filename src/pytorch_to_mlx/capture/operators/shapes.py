@@ -247,3 +247,5 @@ def copy(e: Emitter, x: Tensor, source: Tensor, *rest: Any) -> Code:
 
 
 missing("sparse arrays", "to_sparse.default", "to_sparse.sparse_dim", "_to_sparse.default", "_to_sparse.sparse_dim")
+missing("sparse arrays", "sparse_sampled_addmm.default", "_sparse_mm_reduce_impl.default")
+missing("arrays that are seen in another size than they were made in", "resize.default")
