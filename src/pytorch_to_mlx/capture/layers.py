@@ -220,6 +220,8 @@ def _transposed(node: fx.Node, own: Own) -> Layer | None:
     if own.named(weight, "weight") is None or not _owned(own, bias=bias) or groups != 1:
         return None
     outputs, *kernel, inputs = weight.meta["val"].shape
+    if len(kernel) == 3 and any(output_padding):
+        return None  # which MLX's leaves out, and runtime's function does not
     name = {1: "runtime.ConvTranspose1d", 2: "nn.ConvTranspose2d", 3: "nn.ConvTranspose3d"}[len(kernel)]
     numbers = {"_in_channels": inputs, "_out_channels": outputs, "_kernel_size": single(kernel)}
     numbers |= _different(
