@@ -12,7 +12,7 @@ from torch import fx
 
 from pytorch_to_mlx.capture.code import SLOT, Code, Slots, as_code, call, filled
 from pytorch_to_mlx.capture.emitter import DTYPES, dtype_name
-from pytorch_to_mlx.capture.names import attribute_name, class_name
+from pytorch_to_mlx.capture.names import attribute_name, class_name, free_name
 from pytorch_to_mlx.capture.ownership import Held, relative
 from pytorch_to_mlx.capture.scope import Body
 
@@ -125,7 +125,7 @@ class Classes:
 
     def _name(self, kind: str) -> str:
         plain, taken = class_name(kind), {each.name for each in self.found}
-        return next(n for n in (plain, *(f"{plain}{k}" for k in range(2, 1000))) if n not in taken)
+        return free_name(plain, taken, separator="")
 
 
 def method_name(order: int) -> str:
@@ -184,8 +184,7 @@ def _parameters(members: Sequence[Instance]) -> dict[str, list[Place]]:
         if len(set(values)) == 1:
             continue
         if values not in named:
-            base = hint or "size"
-            named[values] = next(n for n in (base, *(f"{base}_{k}" for k in range(2, 1000))) if n not in parameters)
+            named[values] = free_name(hint or "size", parameters)
         parameters.setdefault(named[values], []).append(place)
     return parameters
 

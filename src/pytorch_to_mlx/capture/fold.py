@@ -8,6 +8,7 @@ import torch
 from torch import fx
 
 from pytorch_to_mlx.capture.clean import operator_name
+from pytorch_to_mlx.capture.names import free_name
 from pytorch_to_mlx.capture.state import Program
 
 WEIGHTS = {
@@ -60,7 +61,7 @@ def _stored(program: Program, user: fx.Node, source: fx.Node, place: int, values
     leaf = "bias" if place == 2 else "weight"
     name = f"{path}.{leaf}" if path else leaf
     if name in program.tensors and not _only_for(program, name, source):
-        name = next(f"{name}_{k}" for k in range(2, 999) if f"{name}_{k}" not in program.tensors)
+        name = free_name(name, program.tensors)
     with program.graph.inserting_before(next(iter(program.graph.nodes))):
         made = program.graph.placeholder(f"folded_{source.name}")
     made.meta["val"] = source.meta["val"]

@@ -19,7 +19,7 @@ from pytorch_to_mlx.capture.code import Slots
 from pytorch_to_mlx.capture.fold import fold_weights
 from pytorch_to_mlx.capture.layers import layer_of
 from pytorch_to_mlx.capture.layout import channels_last
-from pytorch_to_mlx.capture.names import class_name, parameter_path
+from pytorch_to_mlx.capture.names import class_name, free_name, parameter_path
 from pytorch_to_mlx.capture.operators import INEXPRESSIBLE, LOWERINGS
 from pytorch_to_mlx.capture.origin import Origins
 from pytorch_to_mlx.capture.ownership import Ownership
@@ -110,19 +110,18 @@ class _Writer:
         self.calls = [root, *root.calls()]
         found = {each: layer_of(program, each) for each in self.calls[1:]}
         self.layers = {each: layer for each, layer in found.items() if layer is not None}
-        names = {each.path for each in self.layers}
-        self.layers = {each: layer for each, layer in self.layers.items() if self._always_layer(each, names)}
+        self.layers = {each: layer for each, layer in self.layers.items() if self._always_layer(each)}
         self.ownership = Ownership(root, program, self.layers)
         self.classes = Classes()
         self.children: dict[Call, Made] = {}
         self.constructors: dict[str, Constructor] = {}
         self.dimensions = dimension_names([node.meta["val"] for node in program.inputs if _is_tensor(node)])
 
-    def _always_layer(self, each: Call, names: set[str]) -> bool:
+    def _always_layer(self, each: Call) -> bool:
         """Whether all calls of the module are that layer, and nothing is called within it."""
         same = [other for other in self.calls if other.path == each.path]
         inside = any(other.path.startswith(f"{each.path}.") for other in self.calls)
-        return all(other in self.layers for other in same) and each.path in names and not inside
+        return all(other in self.layers for other in same) and not inside
 
     def write(self) -> Generated:
         for each in self.calls:
@@ -212,7 +211,7 @@ class _Writer:
         names: list[str] = []
         for node, state in zip(each.inputs, states, strict=True):
             name = self.program.states[node].rpartition(".")[2] if state else next(plain)
-            names.append(next(n for n in (name, *(f"{name}_{k}" for k in range(2, 999))) if n not in names))
+            names.append(free_name(name, names))
         return names
 
     def _file(self) -> str:

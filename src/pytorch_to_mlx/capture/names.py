@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import builtins
 import keyword
+from collections.abc import Container, Iterator
+from itertools import count
 
 import mlx.nn as nn
 
@@ -38,6 +40,17 @@ def variable_name(name: str) -> str:
     if plain[0].isdigit():
         plain = f"x{plain}"
     return f"{plain}_" if plain in TAKEN else plain
+
+
+def numbered(name: str, separator: str = "_") -> Iterator[str]:
+    """`name`, `name_2`, `name_3` and so on: for whoever looks for one that is free."""
+    yield name
+    yield from (f"{name}{separator}{number}" for number in count(2))
+
+
+def free_name(name: str, taken: Container[str], separator: str = "_") -> str:
+    """The first of `numbered` that is not taken."""
+    return next(each for each in numbered(name, separator) if each not in taken)
 
 
 def class_name(kind: str) -> str:

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from pytorch_to_mlx.capture import onnx_shapes  # noqa: F401  (it registers its operators)
+from pytorch_to_mlx.capture.names import free_name
 from pytorch_to_mlx.capture.onnx_layers import recurrent_module
 from pytorch_to_mlx.capture.onnx_operators import OPERATORS, is_host, to_tensor
 from pytorch_to_mlx.errors import CaptureError, CheckpointError, MissingDependencyError
@@ -335,7 +336,7 @@ class _Builder:
             owner = _child(owner, part)
         taken = {*owner._modules, *owner._parameters, *owner._buffers, *dir(nn.Module), *vars(owner)}
         last = parts[-1]
-        return owner, next(n for n in (last, *(f"{last}_{k}" for k in range(2, 10**6))) if n not in taken)
+        return owner, free_name(last, taken)
 
     def _grouped(self, nodes: Sequence[Node], wanted: Sequence[str], depth: int, path: list[str]) -> list[Any]:
         """Nodes in order, those of one scope in a module."""
@@ -364,8 +365,7 @@ class _Builder:
         found = owner._modules.get(last)
         if isinstance(found, Scope) and not found.gives:
             return Held(owner, last)
-        names = (last, *(f"{last}_{k}" for k in range(2, 10**6)))
-        name = next(n for n in names if n not in {*owner._modules, *owner._parameters, *owner._buffers, *vars(owner)})
+        name = free_name(last, {*owner._modules, *owner._parameters, *owner._buffers, *vars(owner)})
         scope = Scope(_class_name("_".join(parts[-2:]) if last.isdigit() else last))
         owner.add_module(name, scope)
         return Held(owner, name)

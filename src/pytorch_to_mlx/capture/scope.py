@@ -14,7 +14,7 @@ from torch import fx
 from pytorch_to_mlx.capture.clean import is_size, operator_name
 from pytorch_to_mlx.capture.code import Code, Slots, as_code, call, filled, item
 from pytorch_to_mlx.capture.emitter import Emitter, Tensor
-from pytorch_to_mlx.capture.names import variable_name
+from pytorch_to_mlx.capture.names import free_name, numbered, variable_name
 from pytorch_to_mlx.capture.operators import LOWERINGS
 from pytorch_to_mlx.capture.origin import Origins
 from pytorch_to_mlx.capture.ownership import Ownership
@@ -360,7 +360,7 @@ class Scope:
         return getattr(node.target, "__name__", "x").partition(".")[0] if node.op == "call_function" else "x"
 
     def _bind(self, node: fx.Node, name: str) -> str:
-        name = next(each for each in _numbered(variable_name(name)) if not self._taken(each))
+        name = next(each for each in numbered(variable_name(name)) if not self._taken(each))
         self.holders[name] = node
         self.values[node] = Code(name)
         return name
@@ -372,7 +372,7 @@ class Scope:
         return in_use or any(name in names for names in self.pending.values())
 
     def _fresh(self, name: str) -> str:
-        return next(each for each in _numbered(variable_name(name)) if each not in self.holders)
+        return free_name(variable_name(name), self.holders)
 
     def _relative(self, callee: Call) -> list[str]:
         inside = callee.path.removeprefix(f"{self.call.path}." if self.call.path else "")
@@ -438,11 +438,6 @@ class Scope:
                 return self.size(results.meta["val"]).text
             return self.value(results).text
         return as_code(results).text
-
-
-def _numbered(name: str) -> Iterator[str]:
-    yield name
-    yield from (f"{name}_{number}" for number in range(2, 10**6))
 
 
 def _final(each: fx.Node | Call) -> fx.Node:

@@ -11,6 +11,7 @@ import torch
 from torch.utils._sympy.printers import PythonPrinter
 
 from pytorch_to_mlx.capture.code import ATOM, PRODUCT, SUM, Code
+from pytorch_to_mlx.capture.names import free_name
 
 DIMENSIONS = {
     1: ("length",),
@@ -34,8 +35,7 @@ def dimension_names(values: Sequence[torch.Tensor]) -> dict[sympy.Symbol, str]:
         for axis, size in enumerate(value.shape):
             symbol = expression(size)
             if isinstance(symbol, sympy.Symbol) and symbol not in names:
-                name, taken = known[axis], set(names.values())
-                names[symbol] = next(n for n in (name, *(f"{name}_{k}" for k in range(2, 99))) if n not in taken)
+                names[symbol] = free_name(known[axis], set(names.values()))
     return names
 
 

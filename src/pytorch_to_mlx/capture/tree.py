@@ -23,7 +23,6 @@ class Call:
         kind: qualified name of its PyTorch class.
         items: what it does, in order: nodes, and calls of other modules.
         inputs, outputs: the tensors that it takes from outside, and those that are used there.
-        foreign: states of other modules among `inputs`.
     """
 
     key: str
@@ -62,10 +61,9 @@ def build_tree(program: Program, frames_of: Callable[[fx.Node], list[Frame]]) ->
     """
     nodes = [node for node in program.graph.nodes if node.op in ("call_function", "get_attr") and not is_size(node)]
     frames = [frames_of(node) for node in nodes]
-    for place, node in enumerate(nodes):
-        if not frames[place] and place:
+    for place in range(1, len(frames)):
+        if not frames[place]:
             frames[place] = _common(frames[place - 1], next((f for f in frames[place + 1 :] if f), []))
-        del node
     runs: dict[str, list[int]] = {}
     counts: dict[tuple[str, int], int] = {}
     open_keys: list[str] = []

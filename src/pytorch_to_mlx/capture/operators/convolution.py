@@ -55,25 +55,8 @@ def _convolve(
     return y if bias is None else binary("+", y, bias)
 
 
-@spatial(1, "conv1d.default", "conv1d.padding")
-def conv1d(
-    e: Emitter, x: Tensor, weight: Tensor, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
-) -> Code:
-    return _convolve(e, x, weight, bias, stride, padding, dilation, groups)
-
-
-@spatial(2, "conv2d.default", "conv2d.padding")
-def conv2d(
-    e: Emitter, x: Tensor, weight: Tensor, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
-) -> Code:
-    return _convolve(e, x, weight, bias, stride, padding, dilation, groups)
-
-
-@spatial(3, "conv3d.default", "conv3d.padding")
-def conv3d(
-    e: Emitter, x: Tensor, weight: Tensor, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
-) -> Code:
-    return _convolve(e, x, weight, bias, stride, padding, dilation, groups)
+for _rank in (1, 2, 3):
+    spatial(_rank, f"conv{_rank}d.default", f"conv{_rank}d.padding")(_convolve)
 
 
 def _transposed(
