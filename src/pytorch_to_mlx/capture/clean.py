@@ -135,6 +135,7 @@ def _plain_batch_norm(graph: fx.Graph, node: fx.Node) -> None:
     plain.meta = dict(node.meta) | {"val": node.meta["val"][0]}
     for user in list(node.users):
         if user.args[1] == 0:
+            plain.meta["print"] = user.meta.get("print")
             user.replace_all_uses_with(plain)
         graph.erase_node(user)
     graph.erase_node(node)

@@ -6,6 +6,7 @@ import inspect
 import logging
 import re
 import traceback
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
+from pytorch_to_mlx.capture.observe import copied, observe, undisturbed
 from pytorch_to_mlx.capture.state import Program, program_of
 from pytorch_to_mlx.errors import CaptureError
 
@@ -52,6 +54,7 @@ def export(
                     program.notes += (f"sizes are fixed as in the example: {_reason(failures[0])}",)
                 given = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
                 program.given = [leaf.detach() for leaf in given]
+                observe(program, module, args, kwargs)
                 return program
     finally:
         for each in training:
@@ -84,8 +87,8 @@ def _widened(
 
     doubled = pytree.tree_map(twice, (args, kwargs))
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            one, two = (pytree.tree_leaves(module(*a, **k)) for a, k in ((args, kwargs), doubled))
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), undisturbed(module):
+            one, two = (pytree.tree_leaves(module(*a, **k)) for a, k in copied(((args, kwargs), doubled)))
     except Exception:  # whatever the model raises for a batch of two
         return args, kwargs
     pairs = [(a, b) for a, b in zip(one, two, strict=False) if isinstance(a, torch.Tensor)]
@@ -129,7 +132,9 @@ def _quiet() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         logging.disable(before)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,7 +20,8 @@ from pytorch_to_mlx.capture.code import Slots
 from pytorch_to_mlx.capture.fold import fold_weights
 from pytorch_to_mlx.capture.layers import layer_of
 from pytorch_to_mlx.capture.layout import channels_last
-from pytorch_to_mlx.capture.names import class_name, free_name, parameter_path
+from pytorch_to_mlx.capture.names import class_name, free_name, parameter_path, variable_name
+from pytorch_to_mlx.capture.observe import ModuleCall
 from pytorch_to_mlx.capture.operators import INEXPRESSIBLE, LOWERINGS
 from pytorch_to_mlx.capture.origin import Origins
 from pytorch_to_mlx.capture.ownership import Ownership
@@ -39,14 +41,37 @@ class Generated:
         root: name of the model's class, and the arguments of its constructor.
         tensors: MLX's name -> (PyTorch's name, order of axes or None).
         unused: tensors of PyTorch's that nothing reads.
-        calls: path of each module that has one in the source -> its first output's node.
+        taps: what modules' calls return, where PyTorch's return that too.
     """
 
     source: str
     root: str
     tensors: dict[str, tuple[str, tuple[int, ...] | None]]
     unused: tuple[str, ...]
-    taps: dict[str, fx.Node]
+    taps: tuple[Tap, ...]
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A value that a call of a module returns, here and in PyTorch.
+
+    Attributes:
+        path: of the PyTorch module.
+        call, result: which of the module's calls, and which of the arrays that it returns.
+        upstream_call, upstream_result: the same of the PyTorch module, whose calls and results may be more.
+    """
+
+    path: str
+    call: int
+    result: int
+    upstream_call: int
+    upstream_result: int
+
+    @property
+    def name(self) -> str:
+        """The path, with what else it takes to tell it from the module's other taps."""
+        call, result = (f"@{self.call}" if self.call else ""), (f"[{self.result}]" if self.result else "")
+        return f"{self.path}{call}{result}"
 
 
 @dataclass(frozen=True)
@@ -113,6 +138,9 @@ class _Writer:
         self.layers = {each: layer for each, layer in self.layers.items() if self._always_layer(each)}
         self.ownership = Ownership(root, program, self.layers)
         self.classes = Classes()
+        self.observed: dict[str, list[ModuleCall]] = {}
+        for call in program.observed:
+            self.observed.setdefault(call.path, []).append(call)
         self.children: dict[Call, Made] = {}
         self.constructors: dict[str, Constructor] = {}
         self.dimensions = dimension_names([node.meta["val"] for node in program.inputs if _is_tensor(node)])
@@ -144,8 +172,25 @@ class _Writer:
         }
         names = {name for name, _ in tensors.values()}
         unused = tuple(name for name in self.program.tensors if name not in names)
-        taps = {each.path: each.outputs[0] for each in self.calls[1:] if each.outputs}
-        return Generated(self._file(), self.classes.found[-1].name, tensors, unused, taps)
+        return Generated(self._file(), self.classes.found[-1].name, tensors, unused, tuple(self._taps()))
+
+    def _taps(self) -> Iterator[Tap]:
+        counts: dict[str, int] = {}
+        for each in self.calls[1:]:
+            place = counts[each.path] = counts.get(each.path, -1) + 1
+            made = self.children[each]
+            for result, node in enumerate(made.unpack or made.outputs):
+                for upstream, observed in self._observed(each):
+                    found = observed.result(node.meta.get("print")) if node is not None else None
+                    if found is not None:
+                        yield Tap(each.path, place, result, upstream, found)
+                        break
+
+    def _observed(self, each: Call) -> list[tuple[int, ModuleCall]]:
+        """The calls of its module in eager mode with their numbers, that of the same number first."""
+        number = [other for other in self.calls if other.path == each.path].index(each)
+        found = list(enumerate(self.observed.get(each.path, ())))
+        return found[number : number + 1] + found[:number] + found[number + 1 :]
 
     def _bodies(self) -> dict[str, list[Body]]:
         """Of each module that is no layer, the different bodies of its calls; calls learn which is theirs.
@@ -211,7 +256,12 @@ class _Writer:
         names: list[str] = []
         for node, state in zip(each.inputs, states, strict=True):
             name = self.program.states[node].rpartition(".")[2] if state else next(plain)
-            names.append(free_name(name, names))
+            if not state and (observed := self._observed(each)):
+                given = (call.argument(node.meta.get("print")) for _, call in observed)
+                name = next(filter(None, given), None) or next(
+                    (name for name in observed[0][1].absent if name not in names), "x"
+                )
+            names.append(free_name(variable_name(name), names))
         return names
 
     def _file(self) -> str:

@@ -76,10 +76,10 @@ ELEMENTWISE = {
 def channels_last(program: Program) -> None:
     """Rewrite the graph."""
     graph = program.graph
-    for node in list(graph.nodes):
-        if node.op == "call_function" and operator_name(node) in SPATIAL:
-            _surround(graph, node)
-    for node in list(graph.nodes):
+    spatial = [node for node in graph.nodes if node.op == "call_function" and operator_name(node) in SPATIAL]
+    for node in spatial:
+        _surround(graph, node)
+    for node in list(graph.nodes) if spatial else ():
         if node.op == "call_function" and node.target is not PERMUTE and not is_size(node):
             _move_past(program, node)
         elif node.target is PERMUTE:
@@ -119,6 +119,11 @@ def _order(node: Any) -> tuple[int, ...] | None:
     return None
 
 
+def _is_of_images(order: tuple[int, ...] | None) -> bool:
+    """Whether a transposition turns images or sequences; others, as those of attention's heads, stay where they are."""
+    return order is not None and order in (order_to_last(len(order)), inverse(order_to_last(len(order))))
+
+
 def _permuted(graph: fx.Graph, source: fx.Node, order: Sequence[int], like: fx.Node, outside: bool) -> fx.Node:
     """`source` transposed, at the graph's place of insertion; transpositions that meet become one or none."""
     inner = _order(source)
@@ -135,6 +140,7 @@ def _permuted(graph: fx.Graph, source: fx.Node, order: Sequence[int], like: fx.N
         stack.popitem()
     made.meta["nn_module_stack"] = stack
     made.meta["val"] = source.meta["val"].permute(tuple(order))
+    made.meta["print"] = source.meta.get("print")
     return made
 
 
@@ -169,11 +175,11 @@ def _batched(graph: fx.Graph, node: fx.Node, image: fx.Node) -> fx.Node:
     """The image with a batch axis; results lose theirs behind the operator."""
     with graph.inserting_before(node):
         batched = graph.call_function(torch.ops.aten.unsqueeze.default, (image, 0))
-        batched.meta = dict(node.meta) | {"val": image.meta["val"].unsqueeze(0)}
+        batched.meta = dict(node.meta) | {"val": image.meta["val"].unsqueeze(0), "print": image.meta.get("print")}
     for output in [user for user in node.users if operator_name(user) == "operator.getitem"] or [node]:
         with graph.inserting_after(output):
             squeezed = graph.call_function(torch.ops.aten.squeeze.dim, (output, 0))
-        squeezed.meta = dict(node.meta) | {"val": output.meta["val"]}
+        squeezed.meta = dict(node.meta) | {"val": output.meta["val"], "print": output.meta.get("print")}
         output.replace_all_uses_with(squeezed, delete_user_cb=lambda user, made=squeezed: user is not made)
         output.meta["val"] = output.meta["val"].unsqueeze(0)
     if isinstance(node.meta["val"], tuple | list):
@@ -189,11 +195,9 @@ def _turn(graph: fx.Graph, node: fx.Node, order: Sequence[int]) -> None:
     stack = dict(node.meta.get("nn_module_stack") or {})
     if len(stack) > 1:
         stack.popitem()
-    back.meta |= {"nn_module_stack": stack, "val": node.meta["val"]}
+    back.meta |= {"nn_module_stack": stack, "val": node.meta["val"], "print": node.meta.get("print")}
     node.replace_all_uses_with(back, delete_user_cb=lambda user: user is not back)
     node.meta["val"] = node.meta["val"].permute(tuple(order))
-    before = node.meta.get("order")
-    node.meta["order"] = tuple(order) if before is None else tuple(before[place] for place in order)
 
 
 def _merge(node: fx.Node) -> None:
@@ -218,7 +222,7 @@ def _move_past(program: Program, node: fx.Node) -> None:
     if name == "aten.transpose.int":
         _merge_transpose(program.graph, node)
         return
-    if not any(_order(source) is not None for source in node.all_input_nodes):
+    if not any(_is_of_images(_order(source)) for source in node.all_input_nodes):
         return
     if name in VIEWS:
         _past_view(program.graph, node)
@@ -287,7 +291,7 @@ def _aligned(graph: fx.Graph, source: fx.Node, order: Sequence[int], node: fx.No
         return _permuted(graph, source, [place - missing for place in order[missing:]], node, outside=True)
     shape = [1] * missing + list(source.meta["val"].shape)
     view = graph.call_function(torch.ops.aten.view.default, (source, shape))
-    view.meta = dict(node.meta) | {"val": source.meta["val"].reshape(shape)}
+    view.meta = dict(node.meta) | {"val": source.meta["val"].reshape(shape), "print": source.meta.get("print")}
     return _permuted(graph, view, order, node, outside=True)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx
@@ -12,6 +12,9 @@ from torch.utils import _pytree as pytree
 
 from pytorch_to_mlx.capture.decompose import table
 from pytorch_to_mlx.capture.recurrent_shapes import any_number_of_steps
+
+if TYPE_CHECKING:
+    from pytorch_to_mlx.capture.observe import ModuleCall
 
 
 @dataclass
@@ -29,6 +32,7 @@ class Program:
         layouts: name of a state -> the order in which its axes are stored, where it is not torch's.
         folded: name of a state that was computed -> the tensors that it was computed from.
         given: the example's tensors, in the order of `inputs`.
+        observed: the calls of modules in eager mode, in order of their ends.
         owner: keeps the graph's own attributes alive.
         notes: what a user should know of the capture.
     """
@@ -43,6 +47,7 @@ class Program:
     layouts: dict[str, tuple[int, ...]] = field(default_factory=dict)
     folded: dict[str, tuple[str, ...]] = field(default_factory=dict)
     given: list[torch.Tensor] = field(default_factory=list)
+    observed: list[ModuleCall] = field(default_factory=list)
     owner: fx.GraphModule | None = None
     notes: tuple[str, ...] = ()
 

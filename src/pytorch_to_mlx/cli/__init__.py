@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from pytorch_to_mlx.cli import (
+    capture,
     convert,
     doctor,
     inspect,
@@ -60,6 +61,7 @@ app.command("list")(list_verb.command)
 app.command("inspect")(inspect.command)
 app.command("convert")(convert.command)
 app.command("validate")(validate.command)
+app.command("capture")(capture.command)
 app.command("embed")(voice.embed)
 app.command("similarity")(voice.similarity)
 app.command("pitch")(pitch.command)

@@ -33,9 +33,9 @@ class Packaged(_Record):
 
 
 class SourceRecord(_Record):
-    """Where the model came from: a Hub repository, a package, or a local file or folder by its name alone."""
+    """Where the model came from: a Hub repository, a package, a local file or folder by its name, a Python factory."""
 
-    kind: Literal["file", "folder", "package", "hub"]
+    kind: Literal["file", "folder", "package", "hub", "module"]
     location: str
     revision: str | None = None
     files: list[SourceFile] = []

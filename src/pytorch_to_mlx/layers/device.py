@@ -11,6 +11,8 @@ import ctypes
 import shutil
 import sys
 import threading
+from collections.abc import Iterator
+from contextvars import ContextVar
 from functools import cache
 
 import mlx.core as mx
@@ -19,10 +21,25 @@ import mlx.core as mx
 def linux_cpu() -> bool:
     """Whether operations run on the Linux CPU backend now: asked at each call, since `mx.stream` may change it."""
     _threads.enter()
+    if _portable.get():
+        return False
     lowered = mx.default_device().type == mx.DeviceType.cpu and sys.platform == "linux"
     if lowered:
         _keep_freed_memory()
     return lowered
+
+
+_portable: ContextVar[bool] = ContextVar("portable", default=False)
+
+
+@contextlib.contextmanager
+def portable() -> Iterator[None]:
+    """MLX's own operations alone within the block, so that what is exported there runs on every device."""
+    token = _portable.set(True)
+    try:
+        yield
+    finally:
+        _portable.reset(token)
 
 
 @cache

@@ -1,7 +1,7 @@
 """Recording taps, comparing them with upstream's, and finding the first divergence."""
 
 from pytorch_to_mlx.parity.compare import FLOAT32, INFO, Bar, compare_tap, relative_error
-from pytorch_to_mlx.parity.record import Tape, is_recording, recording, scope, tap
+from pytorch_to_mlx.parity.record import Tape, is_recording, recording, scope, tap, watching
 from pytorch_to_mlx.parity.recorded import Case, Recording
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "relative_error",
     "scope",
     "tap",
+    "watching",
 ]

@@ -74,27 +74,47 @@ def scope(name: str) -> Any:
 def recording(network: nn.Module, wanted: Callable[[str], bool] = lambda name: True) -> Iterator[Tape]:
     """Record what `tap` offers within the block, and the first output of every module of `network` under its path.
 
-    Modules are hooked by giving each instance a subclass of its own class, which is undone at the end.
+    Modules are watched by giving each instance a subclass of its own class, which is undone at the end.
     """
     tape = Tape(wanted)
-    hooked: list[tuple[nn.Module, type]] = []
-    for path, module in network.named_modules():
-        if path and wanted(path):
-            hooked.append((module, type(module)))
-            module.__class__ = _recorded(type(module), path, tape)
+
+    def seen(path: str, output: Any) -> None:
+        tape.record(path, output[0] if isinstance(output, tuple) else output)
+
     token = _tape.set(tape)
     try:
-        yield tape
+        with watching(network, lambda path: bool(path) and wanted(path), seen):
+            yield tape
     finally:
         _tape.reset(token)
+
+
+@contextmanager
+def watching(network: nn.Module, wanted: Callable[[str], bool], seen: Callable[[str, Any], None]) -> Iterator[None]:
+    """Call `seen` with the path and the output of every call of a wanted module, the root's path being "".
+
+    Methods `call_2`, `call_3`, ..., which captured modules have that are called in several ways, are calls too.
+    """
+    hooked: list[tuple[nn.Module, type]] = []
+    for path, module in network.named_modules():
+        if wanted(path):
+            hooked.append((module, type(module)))
+            module.__class__ = _watched(type(module), path, seen)
+    try:
+        yield
+    finally:
         for module, original in hooked:
             module.__class__ = original
 
 
-def _recorded(original: type, path: str, tape: Tape) -> type:
-    def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        output = original.__call__(self, *args, **kwargs)
-        tape.record(path, output[0] if isinstance(output, tuple) else output)
-        return output
+def _watched(original: type, path: str, seen: Callable[[str, Any], None]) -> type:
+    def following(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            output = method(self, *args, **kwargs)
+            seen(path, output)
+            return output
 
-    return type(original.__name__, (original,), {"__call__": call})
+        return call
+
+    names = [name for name in dir(original) if name == "__call__" or name.startswith("call_")]
+    return type(original.__name__, (original,), {name: following(getattr(original, name)) for name in names})

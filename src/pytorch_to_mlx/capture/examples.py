@@ -1,0 +1,102 @@
+"""Further inputs made from an example: other values of the same kind, and other sizes where sizes are dynamic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import sympy
+import torch
+from torch.utils import _pytree as pytree
+
+from pytorch_to_mlx.capture.sizes import expression
+from pytorch_to_mlx.capture.state import Program
+
+TRIES = 6
+
+
+@dataclass(frozen=True)
+class Example:
+    """Inputs of one case; `tensors` are those among them, in order."""
+
+    name: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    @property
+    def tensors(self) -> list[torch.Tensor]:
+        """The tensors among the inputs, in the order in which the captured model takes them."""
+        return [leaf for leaf in pytree.tree_leaves((self.args, self.kwargs)) if isinstance(leaf, torch.Tensor)]
+
+    def having(self, name: str, tensors: Sequence[torch.Tensor]) -> Example:
+        """The same with other tensors."""
+        given = iter(tensors)
+        made = pytree.tree_map(
+            lambda leaf: next(given) if isinstance(leaf, torch.Tensor) else leaf, (self.args, self.kwargs)
+        )
+        return Example(name, *made)
+
+
+class Sizes:
+    """How the sizes of a program's inputs depend on those that are dynamic; read before passes change the graph."""
+
+    def __init__(self, program: Program) -> None:
+        self.shapes = [
+            [expression(size) for size in node.meta["val"].shape]
+            for node in program.inputs
+            if isinstance(node.meta.get("val"), torch.Tensor)
+        ]
+        self.symbols = sorted(
+            {symbol for shape in self.shapes for size in shape for symbol in size.free_symbols}, key=str
+        )
+
+    def of(self, tensors: Sequence[torch.Tensor]) -> dict[sympy.Symbol, int]:
+        """The dynamic sizes of an example, where one stands alone in a shape."""
+        return {
+            symbol: int(size)
+            for shape, tensor in zip(self.shapes, tensors, strict=True)
+            for symbol, size in zip(shape, tensor.shape, strict=True)
+            if isinstance(symbol, sympy.Symbol)
+        }
+
+    def candidates(self, tensors: Sequence[torch.Tensor]) -> Iterator[dict[sympy.Symbol, int]]:
+        """Other sizes: somewhat larger, then about twice as large, each size by another number."""
+        now = self.of(tensors)
+        for step in range(TRIES):
+            yield {
+                symbol: size + 1 + place + step * max(size // 2, 1) for place, (symbol, size) in enumerate(now.items())
+            }
+
+    def resized(self, example: Example, sizes: Mapping[sympy.Symbol, int], name: str) -> Example | None:
+        """The example's own values, repeated up to other sizes; None where a size does not come to a number."""
+        made = []
+        for shape, tensor in zip(self.shapes, example.tensors, strict=True):
+            for axis, size in enumerate(shape):
+                wanted = size.xreplace({symbol: sympy.Integer(number) for symbol, number in sizes.items()})
+                if not isinstance(wanted, sympy.Integer) or int(wanted) < 1:
+                    return None
+                if int(wanted) != tensor.shape[axis]:
+                    tensor = tensor.index_select(axis, torch.arange(int(wanted)) % max(tensor.shape[axis], 1))
+            made.append(tensor)
+        return example.having(name, made)
+
+
+def other_values(example: Example, seed: int = 0) -> Example:
+    """The same shapes: normal numbers of the example's mean and spread; integers and truth values in another order."""
+    rng = np.random.default_rng(seed)
+
+    def drawn(tensor: torch.Tensor) -> torch.Tensor:
+        if not tensor.numel():
+            return tensor
+        if not tensor.is_floating_point():
+            return tensor.reshape(-1)[torch.from_numpy(rng.permutation(tensor.numel()))].reshape(tensor.shape)
+        values = torch.nan_to_num(tensor.detach().double(), posinf=0, neginf=0)
+        spread = float(values.std(correction=0)) or abs(float(values.mean())) * 0.1 or 1.0
+        if bool((tensor == tensor.round()).all()):  # a mask in floating point, perhaps
+            return tensor.reshape(-1)[torch.from_numpy(rng.permutation(tensor.numel()))].reshape(tensor.shape)
+        noise = torch.from_numpy(rng.standard_normal(tuple(tensor.shape)))
+        return (float(values.mean()) + spread * noise).to(tensor.dtype)
+
+    return example.having("other values", [drawn(tensor) for tensor in example.tensors])

@@ -1,0 +1,192 @@
+"""What each module is given and gives in eager mode, and which nodes of the graph hold the same values."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx
+from torch.utils import _pytree as pytree
+
+from pytorch_to_mlx.capture.state import Program
+
+CLOSE = 1e-4
+"""Of the largest magnitude: two computations of one value are nearer, two values hardly ever."""
+
+
+@dataclass(frozen=True)
+class Print:
+    """What tells a value from others, whatever the order of its axes and the last bits of its numbers.
+
+    Attributes:
+        sizes: of the axes, ones left out, in ascending order.
+        moments: mean, mean magnitude, root mean square, least and largest.
+    """
+
+    sizes: tuple[int, ...]
+    moments: tuple[float, ...]
+
+    @classmethod
+    def of(cls, value: torch.Tensor) -> Print:
+        """That of a tensor."""
+        sizes = tuple(sorted(size for size in value.shape if size != 1))
+        flat = torch.view_as_real(value.resolve_conj()) if value.is_complex() else value
+        flat = torch.nan_to_num(flat.detach().reshape(-1).double(), posinf=1e30, neginf=-1e30)
+        if not flat.numel():
+            return cls(sizes, ())
+        least, largest = torch.aminmax(flat)
+        root = flat.square().mean().sqrt()
+        return cls(sizes, tuple(map(float, (flat.mean(), flat.abs().mean(), root, least, largest))))
+
+    def near(self, other: Print) -> bool:
+        """Whether both may be of one value."""
+        if self.sizes != other.sizes or len(self.moments) != len(other.moments):
+            return False
+        scale = max(map(abs, self.moments), default=0.0)
+        return all(abs(a - b) <= CLOSE * scale for a, b in zip(self.moments, other.moments, strict=True))
+
+
+@dataclass(frozen=True)
+class ModuleCall:
+    """One call of a module in eager mode.
+
+    Attributes:
+        arguments: name and print of each tensor that it was given.
+        results: prints of what it returned; None where that is no tensor.
+        absent: names of arguments that were None, which torch.export may fill: a mask that eager mode does without.
+    """
+
+    path: str
+    arguments: tuple[tuple[str, Print], ...]
+    results: tuple[Print | None, ...]
+    absent: tuple[str, ...] = ()
+
+    def argument(self, found: Print | None) -> str | None:
+        """What the forward calls a value, if it was given that."""
+        return next((name for name, each in self.arguments if found is not None and each.near(found)), None)
+
+    def result(self, found: Print | None) -> int | None:
+        """Which of the results a value is."""
+        places = [place for place, each in enumerate(self.results) if found and each is not None and each.near(found)]
+        return places[0] if places else None
+
+
+Seen = Callable[[str, Mapping[str, Any], Any], None]
+"""Called with the path of a module, its arguments by name, and what it returned."""
+
+
+@contextmanager
+def watching(module: torch.nn.Module, seen: Seen) -> Iterator[None]:
+    """Call `seen` after each call of a module within `module`."""
+
+    def hook(path: str, kind: torch.nn.Module) -> Callable[..., None]:
+        def after(_: torch.nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
+            seen(path, _named(kind, args, kwargs), output)
+
+        return after
+
+    handles = [
+        each.register_forward_hook(hook(path, each), with_kwargs=True)
+        for path, each in module.named_modules()
+        if path and not isinstance(each, torch.jit.ScriptModule)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def undisturbed(module: torch.nn.Module) -> Iterator[None]:
+    """Put the module's buffers back at the end."""
+    kept = [(each, name, value, value.clone()) for each, name, value in _buffers(module)]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for each, name, value, before in kept:
+                value.copy_(before)
+                each._buffers[name] = value
+
+
+def copied(values: Any) -> Any:
+    """Arguments whose tensors may be changed in place."""
+    return pytree.tree_map(lambda leaf: leaf.clone() if isinstance(leaf, torch.Tensor) else leaf, values)
+
+
+def observe(program: Program, module: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Run the example in eager mode and through the graph: fills in `program.observed`, and nodes' prints.
+
+    A graph that torch itself does not run tells nothing: its modules' arguments have no names then.
+    """
+    calls: list[ModuleCall] = []
+
+    def seen(path: str, arguments: Mapping[str, Any], output: Any) -> None:
+        given = tuple((name, Print.of(value)) for name, value in tensors_of(arguments))
+        results = (Print.of(leaf) if isinstance(leaf, torch.Tensor) else None for leaf in pytree.tree_leaves(output))
+        absent = tuple(name for name, value in arguments.items() if value is None)
+        calls.append(ModuleCall(path, given, tuple(results), absent))
+
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), undisturbed(module):
+        with watching(module, seen):
+            module(*copied(args), **copied(dict(kwargs)))
+        try:
+            _run(program)
+        except Exception:
+            return
+    program.observed = calls
+
+
+def tensors_of(arguments: Mapping[str, Any]) -> list[tuple[str, torch.Tensor]]:
+    """Each tensor among arguments with a name: of several in one argument, its name and their number."""
+    found: list[tuple[str, torch.Tensor]] = []
+    for name, value in arguments.items():
+        leaves = [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
+        single = isinstance(value, torch.Tensor)
+        found += [(name if single else f"{name}_{place}", leaf) for place, leaf in enumerate(leaves)]
+    return found
+
+
+class _Reader(fx.Interpreter):
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        if isinstance(value, torch.Tensor):
+            n.meta["print"] = Print.of(value)
+        return value
+
+
+def _run(program: Program) -> None:
+    assert program.owner is not None
+    given = dict(zip(program.inputs, copied(program.given), strict=True))
+    values = [
+        program.tensors[program.states[node]].clone() if node in program.states else given.get(node)
+        for node in program.graph.nodes
+        if node.op == "placeholder"
+    ]
+    _Reader(program.owner, graph=program.graph).run(*values)
+
+
+def _named(module: torch.nn.Module, args: tuple, kwargs: dict) -> dict[str, Any]:
+    try:
+        bound = inspect.signature(module.forward).bind(*args, **kwargs)
+    except (TypeError, ValueError):
+        return {f"x{place}": value for place, value in enumerate(args)} | kwargs
+    named: dict[str, Any] = {}
+    for name, value in bound.arguments.items():
+        kind = bound.signature.parameters[name].kind
+        named |= value if kind is inspect.Parameter.VAR_KEYWORD else {name: value}
+    return named
+
+
+def _buffers(module: torch.nn.Module) -> Iterator[tuple[torch.nn.Module, str, torch.Tensor]]:
+    if isinstance(module, torch.jit.ScriptModule):
+        return
+    for each in module.modules():
+        for name, value in each._buffers.items():
+            if value is not None:
+                yield each, name, value

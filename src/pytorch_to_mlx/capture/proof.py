@@ -1,0 +1,314 @@
+"""A captured model against the PyTorch model: outputs at several inputs and sizes, every module's output, controls."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.metadata import version
+from itertools import permutations
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+import torch
+from mlx.utils import tree_flatten
+from torch.utils import _pytree as pytree
+
+from pytorch_to_mlx.capture.examples import Example, Sizes, other_values
+from pytorch_to_mlx.capture.generate import Generated, Tap
+from pytorch_to_mlx.capture.names import parameter_path
+from pytorch_to_mlx.capture.observe import copied, undisturbed, watching
+from pytorch_to_mlx.capture.state import plain, result_leaves
+from pytorch_to_mlx.capture.subject import Subject
+from pytorch_to_mlx.captured import MODEL_TYPE
+from pytorch_to_mlx.errors import CaptureError, ParityError
+from pytorch_to_mlx.parity import INFO, Bar, compare_tap, relative_error
+from pytorch_to_mlx.parity import watching as watching_mlx
+from pytorch_to_mlx.report import CaseResult, Controls, ParityReport, TapResult
+
+BAR = Bar("relative", 1e-4)
+EXACT = Bar("exact")
+SENSITIVE = 1e-3
+"""The least that an output must change, relatively, when every input has other values."""
+CONTROLS = 3
+PERTURBATION = 0.01
+
+Values = dict[str, np.ndarray]
+Orders = dict[str, tuple[int, ...]]
+Note = Callable[[str], None]
+
+
+def prove(
+    subject: Subject,
+    generated: Generated,
+    network: nn.Module,
+    sizes: Sizes,
+    *,
+    note: Note = lambda line: None,
+) -> ParityReport:
+    """Compare the network with the judge.
+
+    Args:
+        subject: the model.
+        generated: what its source says of taps.
+        network: of that source, with weights, in evaluation mode.
+        sizes: which of the inputs' sizes are dynamic.
+        note: called with a line at each step.
+
+    Raises:
+        ParityError: the comparison would prove nothing: outputs are constant, or do not depend on the inputs.
+        CaptureError: the network cannot be computed.
+    """
+    return _Proof(subject, generated, network, sizes, note).report()
+
+
+class _Proof:
+    def __init__(self, subject: Subject, generated: Generated, network: nn.Module, sizes: Sizes, note: Note) -> None:
+        self.subject, self.generated, self.network, self.sizes, self.note = subject, generated, network, sizes, note
+        self.taps = generated.taps if subject.is_eager else ()
+        self.weights: list[tuple[str, mx.array]] = list(dict(tree_flatten(network.parameters())).items())
+        self.orders: Orders = {}
+
+    def report(self) -> ParityReport:
+        cases = list(self._cases())
+        _check_alive(cases)
+        self.note(f"comparing {len(cases)} inputs, {len(self.taps)} outputs of modules each")
+        results = [self._compared(example, theirs) for example, theirs in cases]
+        results[1] = replace(results[1], alive={"sensitivity": _sensitivity(cases)})
+        controls = None
+        if all(result.first_divergence is None for result in results):
+            self.note("perturbing weights, which the comparison must notice")
+            controls = self._controls(*cases[0])
+        package = self.subject.origin
+        return ParityReport(
+            model_type=MODEL_TYPE,
+            variant=self.generated.root,
+            mode="float32",
+            reference=package,
+            upstream=self.subject.judges,
+            checkpoint="",
+            system={
+                "mlx": version("mlx"),
+                "device": str(mx.default_device().type).split(".")[-1],
+                "machine": platform.machine(),
+            },
+            cases=tuple(results),
+            controls=controls,
+        )
+
+    # Upstream.
+
+    def _cases(self) -> Iterator[tuple[Example, Values]]:
+        """The example, other values, and up to two other sizes, with what upstream computes of each."""
+        given = Example("example", self.subject.args, self.subject.kwargs)
+        yield given, self._upstream(given)
+        other = other_values(given)
+        try:
+            yield other, self._upstream(other)
+        except Exception as error:  # the original's own checks
+            raise ParityError(
+                f"{self.subject.origin} takes no other values than the example's ({type(error).__name__}: {error}), so "
+                "that nothing shows that its outputs depend on them; give an example of which integers may be shuffled"
+            ) from error
+        found = 0
+        for sizes in self.sizes.candidates(given.tensors) if self.sizes.symbols else ():
+            resized = self.sizes.resized(given, sizes, f"sizes {', '.join(map(str, sizes.values()))}")
+            if resized is None:
+                continue
+            try:
+                theirs = self._upstream(resized)
+            except Exception:  # the original's own checks: another size is tried
+                continue
+            yield resized, theirs
+            found += 1
+            if found == 2:
+                return
+
+    def _upstream(self, example: Example) -> Values:
+        wanted = {(tap.path, tap.upstream_call, tap.upstream_result): tap.name for tap in self.taps}
+        calls: dict[str, int] = {}
+        values: Values = {}
+
+        def seen(path: str, arguments: Mapping[str, Any], output: Any) -> None:
+            call = calls[path] = calls.get(path, -1) + 1
+            for place, leaf in enumerate(pytree.tree_leaves(output)):
+                if (path, call, place) in wanted and isinstance(leaf, torch.Tensor):
+                    values[wanted[path, call, place]] = _array(leaf)
+
+        module = self.subject.module
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), undisturbed(module):
+            torch.manual_seed(0)
+            args, kwargs = copied((example.args, example.kwargs))
+            if self.subject.is_eager:
+                with watching(module, seen):
+                    result = module(*args, **kwargs)
+            else:
+                result = self.subject.judge(*args, **kwargs)
+        outputs = [leaf for leaf in result_leaves(plain(result)) if isinstance(leaf, torch.Tensor)]
+        return values | {_output_name(place): _array(leaf) for place, leaf in enumerate(outputs)}
+
+    # Ours.
+
+    def _ours(self, example: Example) -> Values:
+        wanted: dict[tuple[str, int], list[Tap]] = {}
+        for tap in self.taps:
+            wanted.setdefault((parameter_path(tap.path), tap.call), []).append(tap)
+        paths = {path for path, _ in wanted}
+        calls: dict[str, int] = {}
+        values: Values = {}
+
+        def seen(path: str, output: Any) -> None:
+            call = calls[path] = calls.get(path, -1) + 1
+            for tap in wanted.get((path, call), ()):
+                values[tap.name] = _numpy(output[tap.result] if isinstance(output, tuple | list) else output)
+
+        arrays = [to_mlx(tensor) for tensor in example.tensors]
+        try:
+            with watching_mlx(self.network, paths.__contains__, seen):
+                result = self.network(*arrays)
+            leaves = [_numpy(leaf) for leaf in result_leaves(result) if isinstance(leaf, mx.array)]
+        except (ValueError, TypeError, RuntimeError, IndexError, AttributeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CaptureError(
+                f"the generated source does not run on {example.name} ({reason}); report this"
+            ) from error
+        finally:
+            self.network.load_weights(self.weights)  # states that the call has changed
+        return values | {_output_name(place): leaf for place, leaf in enumerate(leaves)}
+
+    # Both.
+
+    def _compared(self, example: Example, theirs: Values) -> CaseResult:
+        ours = self._ours(example)
+        results: list[TapResult] = []
+        for name, mine in ours.items():
+            if name not in theirs:
+                results.append(compare_tap(name, mine, np.full((1, *mine.shape), np.nan), INFO))
+                continue
+            expected = theirs[name]
+            mine = self._aligned(name, mine, expected)
+            bar = BAR if np.issubdtype(expected.dtype, np.floating) else EXACT
+            results.append(compare_tap(name, mine, expected.astype(mine.dtype), bar))
+        missing = [name for name in theirs if name not in ours and name.startswith("output")]
+        if missing:
+            raise CaptureError(f"the generated source returns no {', '.join(missing)}; report this")
+        return CaseResult(example.name, tuple(results))
+
+    def _aligned(self, name: str, ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+        """Our value with its axes in the order of theirs: some modules work channels-last here.
+
+        The order is found with the first input and kept for all others.
+        """
+        if name.startswith("output") or (ours.shape == theirs.shape and name not in self.orders and ours.ndim < 2):
+            return ours
+        plain_ours = ours.reshape([size for size in ours.shape if size != 1])
+        shape = [size for size in theirs.shape if size != 1]
+        if name not in self.orders:
+            fitting = [
+                order
+                for order in permutations(range(plain_ours.ndim))
+                if [plain_ours.shape[axis] for axis in order] == shape
+            ]
+            if not fitting:
+                return ours
+            squeezed = theirs.reshape(shape)
+            self.orders[name] = min(
+                fitting, key=lambda order: (relative_error(plain_ours.transpose(order), squeezed), order)
+            )
+        order = self.orders[name]
+        if len(order) != plain_ours.ndim or [plain_ours.shape[axis] for axis in order] != shape:
+            return ours
+        return plain_ours.transpose(order).reshape(theirs.shape)
+
+    def _controls(self, example: Example, theirs: Values) -> Controls:
+        """Matrices of the first, middle and last layers, off by noise of 1 %: the comparison must fail each time."""
+        floats = [(name, value) for name, value in self.weights if mx.issubdtype(value.dtype, mx.floating)]
+        # A quantized layer's biases count for nothing behind a norm, whose outputs sum to zero.
+        matrices = [name for name, value in floats if value.ndim > 1 and not name.endswith(".biases")]
+        matrices = matrices or [name for name, _ in floats]
+        places = sorted({round(place * (len(matrices) - 1) / (CONTROLS - 1)) for place in range(CONTROLS)})
+        chosen = [matrices[place] for place in places] if matrices else []
+        unmoved = []
+        for name in chosen:
+            with self._perturbed(name):
+                if self._compared(example, theirs).first_divergence is None:
+                    unmoved.append(name)
+        return Controls(len(chosen), tuple(unmoved), len(self.weights) - len(chosen))
+
+    @contextmanager
+    def _perturbed(self, name: str) -> Iterator[None]:
+        kept = self.weights
+        changed = dict(kept)
+        value = changed[name]
+        noise = mx.random.normal(value.shape, key=mx.random.key(0))
+        changed[name] = value + PERTURBATION * mx.abs(value) * noise.astype(value.dtype)
+        self.weights = list(changed.items())
+        self.network.load_weights(self.weights)
+        try:
+            yield
+        finally:
+            self.weights = kept
+            self.network.load_weights(kept)
+
+
+def _check_alive(cases: Sequence[tuple[Example, Values]]) -> None:
+    _, example = cases[0]
+    names = [name for name in example if name.startswith("output")]
+    if not names:
+        raise ParityError("the model returns no arrays, so that nothing can be compared")
+    constant = [name for name in names if example[name].size > 1 and np.ptp(example[name].astype(np.float64)) == 0]
+    if len(constant) == len(names):
+        raise ParityError(
+            f"{', '.join(constant)} is one number throughout, so that a comparison would prove nothing; "
+            "give an example, and weights, for which the outputs differ"
+        )
+    if _sensitivity(cases) < SENSITIVE:
+        raise ParityError(
+            "the outputs do not depend on the inputs, so that a comparison would prove nothing; "
+            "give an example, and weights, for which they do"
+        )
+
+
+def _sensitivity(cases: Sequence[tuple[Example, Values]]) -> float:
+    """How far the outputs move with the inputs, from the first case to the second."""
+    (_, example), (_, other), *_ = cases
+    return max(_moved(example[name], other[name]) for name in example if name.startswith("output"))
+
+
+def _moved(value: np.ndarray, other: np.ndarray) -> float:
+    """The largest change over the largest magnitude."""
+    if value.shape != other.shape or not value.size:
+        return float(value.shape != other.shape)
+    scale = float(np.abs(value.astype(np.float64)).max())
+    return float(np.abs(value.astype(np.float64) - other.astype(np.float64)).max()) / scale if scale else 0.0
+
+
+def to_mlx(tensor: torch.Tensor) -> mx.array:
+    """A tensor as MLX has it: float64, which only its CPU knows, as float32."""
+    tensor = tensor.detach().resolve_conj().contiguous()
+    if tensor.dtype in (torch.bfloat16, torch.float16):
+        return mx.array(tensor.float().numpy()).astype(mx.bfloat16 if tensor.dtype == torch.bfloat16 else mx.float16)
+    return mx.array(tensor.float().numpy() if tensor.dtype == torch.float64 else tensor.numpy())
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    """Of complex numbers, the two parts behind one another."""
+    tensor = tensor.detach().resolve_conj()
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor)
+    return tensor.float().numpy().copy() if tensor.is_floating_point() else tensor.numpy().copy()
+
+
+def _numpy(value: mx.array) -> np.ndarray:
+    return _real(np.array(value.astype(mx.float32) if value.dtype in (mx.bfloat16, mx.float16) else value))
+
+
+def _real(value: np.ndarray) -> np.ndarray:
+    return np.stack([np.real(value), np.imag(value)], -1) if np.iscomplexobj(value) else value
+
+
+def _output_name(place: int) -> str:
+    return f"output[{place}]" if place else "output"

@@ -1,0 +1,227 @@
+"""What is captured: a module from a Python factory, or one from a file of torch.export, TorchScript or ONNX."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils import _pytree as pytree
+
+from pytorch_to_mlx.capture.export import export
+from pytorch_to_mlx.capture.onnx_module import Root, module_of_onnx
+from pytorch_to_mlx.capture.state import Program, program_of
+from pytorch_to_mlx.capture.torchscript import module_of_script
+from pytorch_to_mlx.errors import CaptureError, CheckpointError, MissingDependencyError, UsageError
+
+SUFFIXES = "a .pt2 of torch.export, a TorchScript file (.pt, .jit, .ts) or an .onnx file"
+
+
+@dataclass
+class Subject:
+    """A model with an example of its inputs.
+
+    Attributes:
+        origin: what the user named: a factory, or a file's name.
+        path: of the file, if it is one.
+        module: what torch.export captures; its forward is the original's where `judge` is the module itself.
+        judge: computes what the model computes, in upstream's own code.
+        judges: the packages that the judge is from, with versions.
+        exported: the program, where the file has one.
+    """
+
+    origin: str
+    path: Path | None
+    module: torch.nn.Module
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    judge: Callable[..., Any]
+    judges: dict[str, str] = field(default_factory=dict)
+    exported: torch.export.ExportedProgram | None = None
+
+    @property
+    def is_eager(self) -> bool:
+        """Whether the judge is the module itself, whose submodules can be watched."""
+        return self.judge is self.module
+
+    def program(self, *, dynamic: bool = True) -> Program:
+        """Captured.
+
+        Raises:
+            CaptureError: torch cannot capture it; names the line and the way out.
+        """
+        if self.exported is None:
+            return export(self.module, self.args, self.kwargs, dynamic=dynamic)
+        program = program_of(self.exported)
+        leaves = pytree.tree_leaves((self.args, self.kwargs))
+        program.given = [leaf.detach() for leaf in leaves if isinstance(leaf, torch.Tensor)]
+        return program
+
+
+def from_factory(name: str) -> Subject:
+    """Of `package.module:factory`, called without arguments; the working directory is importable.
+
+    Raises:
+        UsageError: there is no such function, or it returns something else than (module, args, kwargs).
+    """
+    made = _called("--module", name)
+    if not (isinstance(made, tuple) and 2 <= len(made) <= 3 and isinstance(made[0], torch.nn.Module)):
+        raise UsageError(f"--module {name} must return (module, args, kwargs), the module a torch.nn.Module")
+    module, args, kwargs = made[0], made[1], made[2] if len(made) == 3 else {}
+    if not isinstance(args, tuple | list) or not isinstance(kwargs, Mapping):
+        raise UsageError(f"--module {name} must return args as a tuple and kwargs as a dict")
+    return subject_of(module, tuple(args), dict(kwargs), origin=name)
+
+
+def subject_of(
+    module: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None, *, origin: str = ""
+) -> Subject:
+    """Of a module that is at hand, a `torch.jit.ScriptModule` too."""
+    origin = origin or type(module).__qualname__
+    judges = {"torch": str(torch.__version__)}
+    if isinstance(module, torch.jit.ScriptModule):
+        return Subject(origin, None, module_of_script(module.eval()), args, dict(kwargs or {}), module, judges)
+    return Subject(origin, None, module.eval(), args, dict(kwargs or {}), module, judges | _package(type(module)))
+
+
+def from_file(path: Path, inputs: str | None = None) -> Subject:
+    """Of a file.
+
+    Args:
+        path: .pt2, TorchScript or ONNX.
+        inputs: an example of its inputs: an .npz file with arrays by name or in order, or `package.module:function`
+            that returns (args, kwargs). A .pt2 has one of its own, and an ONNX file of fixed sizes needs none.
+
+    Raises:
+        CheckpointError: it cannot be read.
+        UsageError: it needs inputs.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file; name {SUFFIXES}, or use --module package.module:factory")
+    given = _example(inputs) if inputs else None
+    if path.suffix == ".onnx":
+        return _from_onnx(path, given)
+    try:
+        if path.suffix == ".pt2":
+            return _from_exported(path, given)
+        script = torch.jit.load(str(path), map_location="cpu")
+    except (RuntimeError, ValueError, OSError, KeyError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read ({' '.join(str(error).split())[:200]}); give {SUFFIXES}"
+        ) from error
+    if given is None:
+        raise UsageError(f"{path} is TorchScript, which tells no sizes: give --inputs example.npz")
+    module = module_of_script(script.eval())
+    return Subject(path.name, path, module, *given, script, {"torch": str(torch.__version__)})
+
+
+def _from_exported(path: Path, given: tuple[tuple, dict] | None) -> Subject:
+    exported = torch.export.load(str(path))
+    example = given or exported.example_inputs
+    if example is None:
+        raise UsageError(f"{path} has no example inputs: give --inputs example.npz")
+    args, kwargs = example
+    module = exported.module()
+    return Subject(
+        path.name, path, module, tuple(args), dict(kwargs), module, {"torch": str(torch.__version__)}, exported=exported
+    )
+
+
+def _from_onnx(path: Path, given: tuple[tuple, dict] | None) -> Subject:
+    module = module_of_onnx(path)
+    assert isinstance(module, Root)
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingDependencyError(
+            "an ONNX file is proven against onnxruntime: pip install 'pytorch-to-mlx[onnx]'"
+        ) from None
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    args, kwargs = (_drawn(path, session), {}) if given is None else given
+    names = [each.name for each in session.get_inputs()]
+
+    def judge(*args: Any, **kwargs: Any) -> Any:
+        fed = dict(zip(names, args, strict=False)) | kwargs
+        results = session.run(None, {name: np.asarray(value) for name, value in fed.items()})
+        tensors = tuple(torch.from_numpy(np.ascontiguousarray(each)) for each in results)
+        return tensors[0] if len(tensors) == 1 else tensors
+
+    return Subject(path.name, path, module, args, kwargs, judge, {"onnxruntime": onnxruntime.__version__})
+
+
+ONNX_DTYPES = {
+    "tensor(float)": torch.float32,
+    "tensor(double)": torch.float64,
+    "tensor(int64)": torch.int64,
+    "tensor(int32)": torch.int32,
+    "tensor(bool)": torch.bool,
+}
+
+
+def _drawn(path: Path, session: Any) -> tuple[torch.Tensor, ...]:
+    """Normal numbers in the shapes that an ONNX file declares."""
+    values = []
+    generator = torch.Generator().manual_seed(0)
+    for each in session.get_inputs():
+        dtype = ONNX_DTYPES.get(each.type)
+        if dtype is None or not dtype.is_floating_point or not all(isinstance(size, int) for size in each.shape):
+            raise UsageError(f"{path}: input {each.name} is {each.type} {each.shape}: give --inputs example.npz")
+        values.append(torch.randn(each.shape, generator=generator, dtype=dtype))
+    return tuple(values)
+
+
+def _example(source: str) -> tuple[tuple, dict]:
+    """The inputs that a file or a function gives."""
+    if ":" in source and not Path(source).exists():
+        made = _called("--inputs", source)
+        if not (
+            isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], tuple) and isinstance(made[1], dict)
+        ):
+            raise UsageError(f"--inputs {source} must return (args, kwargs)")
+        return made
+    try:
+        arrays = np.load(source, allow_pickle=False)
+        if not isinstance(arrays, np.lib.npyio.NpzFile):
+            raise ValueError("it holds a single array; numpy.savez writes what is needed")
+        values = {name: torch.from_numpy(np.array(arrays[name])) for name in arrays.files}
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(f"--inputs {source}: no .npz of arrays ({error})") from error
+    if all(name.startswith("arr_") for name in values):  # what numpy.savez calls those without a name
+        return tuple(values.values()), {}
+    return (), values
+
+
+def _called(flag: str, source: str) -> Any:
+    """What the function that a flag names returns."""
+    where, _, name = source.partition(":")
+    if not where or not name:
+        raise UsageError(f"{flag} {source} is not package.module:function")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        function = getattr(importlib.import_module(where), name)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"{flag} {source} cannot be imported from here ({error})") from error
+    try:
+        return function()
+    except Exception as error:  # the user's own code
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise CaptureError(f"{flag} {source} failed ({reason})") from error
+
+
+def _package(kind: type) -> dict[str, str]:
+    """The version of the package that a class is from, if it has one."""
+    from importlib.metadata import PackageNotFoundError, packages_distributions, version
+
+    top = kind.__module__.partition(".")[0]
+    for name in packages_distributions().get(top, ()) if top != "torch" else ():
+        try:
+            return {name: version(name)}
+        except PackageNotFoundError:
+            continue
+    return {}
