@@ -105,17 +105,22 @@ def unsupported(program: Program, origins: Origins) -> list[Unsupported]:
     ]
 
 
+def prepared(program: Program) -> None:
+    """Bring the graph into the form that is written: tidy, weights computed once, channels last."""
+    clean(program.graph)
+    fold_weights(program)
+    channels_last(program)
+    clean(program.graph)
+    program.settle()
+
+
 def generate(program: Program, tidy: bool = True) -> Generated:
     """Write the source; `tidy` has ruff format it.
 
     Raises:
         CaptureError: operators have no lowering; all of them are named.
     """
-    clean(program.graph)
-    fold_weights(program)
-    channels_last(program)
-    clean(program.graph)
-    program.settle()
+    prepared(program)
     origins = Origins(program.module)
     if lacking := unsupported(program, origins):
         told = "; ".join(

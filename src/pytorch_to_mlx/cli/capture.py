@@ -90,6 +90,8 @@ def subject_of(file: Path | None, module: str | None, inputs: str | None) -> Sub
 
     if (file is None) == (module is None):
         raise UsageError("name either a file, or --module package.module:factory")
+    if module is not None and Path(module).is_file():
+        file = Path(module)
     if file is not None:
         return from_file(file, inputs)
     if inputs is not None:

