@@ -5,6 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -81,14 +82,22 @@ class CapturedModel:
         self.inputs = config.inputs
 
     def __call__(self, *inputs: Any) -> Any:
-        """The model's results, in the structure that the PyTorch model returns.
+        """The model's results, in the structure that the PyTorch model returns. Integers may be of any width.
 
         Raises:
             UsageError: another number of inputs, or one of a shape or dtype that was not captured.
         """
         arrays = [value if isinstance(value, mx.array) else mx.array(value) for value in inputs]
+        arrays = [_widened(array, each) for array, each in zip(arrays, chain(self.inputs, repeat(None)), strict=False)]
         check_inputs(self.inputs, arrays)
         return self.network(*arrays)
+
+
+def _widened(array: mx.array, expected: Input | None) -> mx.array:
+    """Integers as those that the model takes; all else as it is."""
+    if expected is None or expected.dtype not in ("int32", "int64") or not mx.issubdtype(array.dtype, mx.integer):
+        return array
+    return array.astype(getattr(mx, expected.dtype))
 
 
 def check_inputs(expected: Sequence[Input], arrays: Sequence[mx.array]) -> None:

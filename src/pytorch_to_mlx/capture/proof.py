@@ -25,7 +25,7 @@ from pytorch_to_mlx.capture.state import plain, result_leaves
 from pytorch_to_mlx.capture.subject import Subject
 from pytorch_to_mlx.captured import MODEL_TYPE
 from pytorch_to_mlx.errors import CaptureError, ParityError
-from pytorch_to_mlx.parity import INFO, Bar, compare_tap, relative_error
+from pytorch_to_mlx.parity import INFO, Bar, compare_tap, perturbed, relative_error
 from pytorch_to_mlx.parity import watching as watching_mlx
 from pytorch_to_mlx.report import CaseResult, Controls, ParityReport, TapResult
 
@@ -34,7 +34,6 @@ EXACT = Bar("exact")
 SENSITIVE = 1e-3
 """The least that an output must change, relatively, when every input has other values."""
 CONTROLS = 3
-PERTURBATION = 0.01
 
 Values = dict[str, np.ndarray]
 Orders = dict[str, tuple[int, ...]]
@@ -241,11 +240,7 @@ class _Proof:
     @contextmanager
     def _perturbed(self, name: str) -> Iterator[None]:
         kept = self.weights
-        changed = dict(kept)
-        value = changed[name]
-        noise = mx.random.normal(value.shape, key=mx.random.key(0))
-        changed[name] = value + PERTURBATION * mx.abs(value) * noise.astype(value.dtype)
-        self.weights = list(changed.items())
+        self.weights = [(each, perturbed(value, 0) if each == name else value) for each, value in kept]
         self.network.load_weights(self.weights)
         try:
             yield

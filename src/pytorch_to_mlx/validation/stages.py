@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten
 
 from pytorch_to_mlx.errors import ParityError
-from pytorch_to_mlx.parity import INFO, Case, Recording, compare_tap, recording
+from pytorch_to_mlx.parity import INFO, Case, Recording, compare_tap, perturbed, recording
 from pytorch_to_mlx.port import Reference, Stage
 from pytorch_to_mlx.report import CaseResult, Controls, TapResult
 from pytorch_to_mlx.weights import Layout
@@ -21,7 +20,6 @@ Progress = Callable[[str, int, int], None]
 """Called with what is done, how many of them are, and of how many."""
 
 TOGETHER = "all"
-PERTURBATION = 0.01
 
 
 def check_alive(recorded: Recording, reference: Reference) -> None:
@@ -158,14 +156,7 @@ def _network(network: nn.Module, path: str) -> nn.Module:
 def _perturbed(network: nn.Module, name: str) -> Iterator[None]:
     """Within the block, the parameter `name` is off by noise of 1 % of each value."""
     original = dict(tree_flatten(network.parameters()))[name]
-    scale = mx.abs(original.astype(mx.float32))
-    scale = mx.where(scale == 0, mx.where(scale.max() > 0, scale.max(), 1.0), scale)
-    noise = mx.random.normal(original.shape, key=mx.random.key(len(name)))
-    if original.dtype == mx.uint32:
-        changed = original ^ 1
-    else:
-        changed = (original.astype(mx.float32) + PERTURBATION * scale * noise).astype(original.dtype)
-    network.load_weights([(name, changed)], strict=False)
+    network.load_weights([(name, perturbed(original, len(name)))], strict=False)
     try:
         yield
     finally:
