@@ -27,7 +27,8 @@ test: $(INSTALLED)
 	$(RUN)/python -m pytest
 
 parity: $(INSTALLED)
-	$(RUN)/python -m pytest -m parity --durations=12 --durations-min=20
+	$(RUN)/python -m pytest -m parity tests/capture -n 2 --dist worksteal -o faulthandler_timeout=300
+	$(RUN)/python -m pytest -m parity --ignore tests/capture --durations=12 --durations-min=20
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports

@@ -164,7 +164,8 @@ def install(environment: Environment, note: Note = print) -> Path:
             note(f"installing {torch} for the CPU")
             install_torch(environment.interpreter, torch.removeprefix("torch=="))
         note(f"installing {len(environment.requires) + len(environment.no_deps)} pinned packages")
-        _pip(environment.interpreter, [r for r in environment.requires if r != torch])
+        if requires := [r for r in environment.requires if r != torch]:
+            _pip(environment.interpreter, requires)
         if environment.no_deps:
             _pip(environment.interpreter, ["--no-deps", *environment.no_deps])
         for path in [p for f in environment.site_packages for pattern in environment.remove for p in f.glob(pattern)]:

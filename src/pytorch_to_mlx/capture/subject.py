@@ -142,7 +142,7 @@ def _from_onnx(path: Path, given: tuple[tuple, dict] | None) -> Subject:
             "an ONNX file is proven against onnxruntime: pip install 'pytorch-to-mlx[onnx]'"
         ) from None
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    args, kwargs = (_drawn(path, session), {}) if given is None else given
+    args, kwargs = pytree.tree_map(_number, (_drawn(path, session), {}) if given is None else given)
     names = [each.name for each in session.get_inputs()]
 
     def judge(*args: Any, **kwargs: Any) -> Any:
@@ -173,6 +173,12 @@ def _drawn(path: Path, session: Any) -> tuple[torch.Tensor, ...]:
             raise UsageError(f"{path}: input {each.name} is {each.type} {each.shape}: give --inputs example.npz")
         values.append(torch.randn(each.shape, generator=generator, dtype=dtype))
     return tuple(values)
+
+
+def _number(value: Any) -> Any:
+    """A single integer as Python has it: a rate or a mode, which branches of the graph may depend on."""
+    single = isinstance(value, torch.Tensor) and value.ndim == 0 and value.dtype in (torch.int64, torch.int32)
+    return int(value) if single else value
 
 
 def _example(source: str) -> tuple[tuple, dict]:
