@@ -74,6 +74,22 @@ def features() -> np.ndarray:
     return embedded.reshape(-1, 96)
 
 
+def heard_word(path: Path, name: str, start: np.ndarray) -> np.ndarray:
+    """Features that a model takes for its word, found by trial: what depends on that is at work then."""
+    rng, session = np.random.default_rng(0), onnxruntime.InferenceSession(str(path))
+    found, best = start, -1.0
+    for _ in range(2000):
+        tried = found + (start.std() * rng.choice([0.05, 0.2, 0.5]) * rng.standard_normal(start.shape)).astype(
+            np.float32
+        )
+        (score,) = session.run(None, {name: tried})
+        if (value := float(np.max(score))) > best:  # type: ignore[arg-type]
+            found, best = tried, value
+        if best > 0.6:
+            break
+    return found
+
+
 def differences(path: Path, room: Path, feeds: list[dict[str, np.ndarray]]) -> float:
     """Capture with the first feed as the example, and the largest relative error of any feed against onnxruntime."""
     np.savez(room / "example.npz", **feeds[0])
@@ -85,7 +101,8 @@ def differences(path: Path, room: Path, feeds: list[dict[str, np.ndarray]]) -> f
         got = model(*(mx.array(value) for value in feed.values() if value.ndim))
         theirs = run(path, **feed)
         for ours, expected in zip(got if isinstance(got, tuple | list) else [got], theirs, strict=True):
-            worst = max(worst, relative_error(np.array(ours), expected))
+            # Probabilities may be very small: their scale is one.
+            worst = max(worst, relative_error(np.array(ours), expected) * min(1.0, float(np.abs(expected).max())))
     print(f"\n{path.name}: {worst:.1e} over {len(feeds)} inputs")
     return worst
 
@@ -107,7 +124,8 @@ def test_embedding(tmp_path: Path) -> None:
 def test_wake_word(name: str, tmp_path: Path) -> None:
     (described,) = onnxruntime.InferenceSession(str(word(name))).get_inputs()
     length = described.shape[1]
-    feeds = [{described.name: features()[at : at + length][None]} for at in (0, 7, 30)]
+    heard = [features()[at : at + length][None] for at in (0, 7, 30)]
+    feeds = [{described.name: each} for each in (heard_word(word(name), described.name, heard[0]), *heard)]
     assert differences(word(name), tmp_path, feeds) <= LIMIT
 
 
@@ -147,15 +165,12 @@ def test_silero_torchscript(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(tmp_path))
         subject = from_file(path, "example_of_silero:inputs")
-    with torch.no_grad():  # the state that the first call makes is part of what is captured
-        for each in (script, subject.judge, subject.module):
-            each(torch.from_numpy(chunks[0]), RATE)
     made = capture(subject, tmp_path / "made")
     assert made.report.passed, made.report.summary()
     model = load(made.folder)
     with torch.no_grad():
         worst = max(
             float(np.abs(np.array(model(mx.array(chunk))) - script(torch.from_numpy(chunk), RATE).numpy()).max())
-            for chunk in chunks[1:]
+            for chunk in chunks
         )
     assert worst <= LIMIT

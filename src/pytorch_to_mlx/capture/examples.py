@@ -19,11 +19,16 @@ TRIES = 6
 
 @dataclass(frozen=True)
 class Example:
-    """Inputs of one case; `tensors` are those among them, in order."""
+    """Inputs of one case.
+
+    Attributes:
+        calls: how often the model is called with them; the last call is compared.
+    """
 
     name: str
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    calls: int = 1
 
     @property
     def tensors(self) -> list[torch.Tensor]:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
+from pytorch_to_mlx.capture.names import variable_name
 from pytorch_to_mlx.capture.observe import copied, observe, undisturbed
 from pytorch_to_mlx.capture.state import Program, program_of
 from pytorch_to_mlx.errors import CaptureError
@@ -87,8 +88,10 @@ def _widened(
 
     doubled = pytree.tree_map(twice, (args, kwargs))
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), undisturbed(module):
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), undisturbed(module) as changed:
             one, two = (pytree.tree_leaves(module(*a, **k)) for a, k in copied(((args, kwargs), doubled)))
+            if changed():  # a state may be made anew for another batch
+                return args, kwargs
     except Exception:  # whatever the model raises for a batch of two
         return args, kwargs
     pairs = [(a, b) for a, b in zip(one, two, strict=False) if isinstance(a, torch.Tensor)]
@@ -106,6 +109,7 @@ def _named_inputs(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[s
         return
     original = module.forward
     known = [each.name for each in found.parameters.values() if each.kind == each.POSITIONAL_OR_KEYWORD]
+    known += [variable_name(each) for each in getattr(module, "input_names", ())]  # of an ONNX graph
     names = [*known, *(f"input_{place}" if place else "input" for place in range(len(args)))][: len(args)]
     positional, keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
 

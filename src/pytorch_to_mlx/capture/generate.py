@@ -42,6 +42,7 @@ class Generated:
         tensors: MLX's name -> (PyTorch's name, order of axes or None).
         unused: tensors of PyTorch's that nothing reads.
         taps: what modules' calls return, where PyTorch's return that too.
+        stateful: whether a call changes what the next one computes.
     """
 
     source: str
@@ -49,6 +50,7 @@ class Generated:
     tensors: dict[str, tuple[str, tuple[int, ...] | None]]
     unused: tuple[str, ...]
     taps: tuple[Tap, ...]
+    stateful: bool
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,8 @@ class _Writer:
         }
         names = {name for name, _ in tensors.values()}
         unused = tuple(name for name in self.program.tensors if name not in names)
-        return Generated(self._file(), self.classes.found[-1].name, tensors, unused, tuple(self._taps()))
+        stateful = any(isinstance(target, str) for target in self.program.mutated)
+        return Generated(self._file(), self.classes.found[-1].name, tensors, unused, tuple(self._taps()), stateful)
 
     def _taps(self) -> Iterator[Tap]:
         counts: dict[str, int] = {}

@@ -102,16 +102,32 @@ def watching(module: torch.nn.Module, seen: Seen) -> Iterator[None]:
 
 
 @contextmanager
-def undisturbed(module: torch.nn.Module) -> Iterator[None]:
-    """Put the module's buffers back at the end."""
+def undisturbed(module: torch.nn.Module) -> Iterator[Callable[[], bool]]:
+    """Put buffers and plain attributes back at the end; gives a function that tells whether buffers have changed."""
     kept = [(each, name, value, value.clone()) for each, name, value in _buffers(module)]
+    plain = [(each.__dict__, key, value, _contents(value)) for each in _modules(module) for key, value in _plain(each)]
+
+    def changed() -> bool:
+        return any(
+            each._buffers[name] is not value or not torch.equal(value, before) for each, name, value, before in kept
+        )
+
     try:
-        yield
+        yield changed
     finally:
         with torch.no_grad():
             for each, name, value, before in kept:
                 value.copy_(before)
                 each._buffers[name] = value
+            for attributes, key, value, before in plain:
+                attributes[key] = value
+                if isinstance(value, torch.Tensor):
+                    value.copy_(before)
+                elif isinstance(value, dict):
+                    value.clear()
+                    value.update(before)
+                elif isinstance(value, list):
+                    value[:] = before
 
 
 def copied(values: Any) -> Any:
@@ -183,10 +199,28 @@ def _named(module: torch.nn.Module, args: tuple, kwargs: dict) -> dict[str, Any]
     return named
 
 
+INTERNALS = set(torch.nn.Module().__dict__)
+
+
+def _modules(module: torch.nn.Module) -> list[torch.nn.Module]:
+    """Those whose attributes are Python's."""
+    return [] if isinstance(module, torch.jit.ScriptModule) else list(module.modules())
+
+
+def _plain(module: torch.nn.Module) -> list[tuple[str, Any]]:
+    """Attributes that are no parameters, buffers or modules."""
+    return [(key, value) for key, value in module.__dict__.items() if key not in INTERNALS]
+
+
+def _contents(value: Any) -> Any:
+    """A copy of what a call may change in place."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().clone()
+    return value.copy() if isinstance(value, dict | list) else None
+
+
 def _buffers(module: torch.nn.Module) -> Iterator[tuple[torch.nn.Module, str, torch.Tensor]]:
-    if isinstance(module, torch.jit.ScriptModule):
-        return
-    for each in module.modules():
+    for each in _modules(module):
         for name, value in each._buffers.items():
             if value is not None:
                 yield each, name, value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import sys
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from pytorch_to_mlx.capture.export import export
+from pytorch_to_mlx.capture.observe import copied, undisturbed
 from pytorch_to_mlx.capture.onnx_module import Root, module_of_onnx
 from pytorch_to_mlx.capture.state import Program, program_of
 from pytorch_to_mlx.capture.torchscript import module_of_script
@@ -30,8 +32,9 @@ class Subject:
         origin: what the user named: a factory, or a file's name.
         path: of the file, if it is one.
         module: what torch.export captures; its forward is the original's where `judge` is the module itself.
-        judge: computes what the model computes, in upstream's own code.
+        judge: makes what computes the model, in upstream's own code and in its first state; None: the module itself.
         judges: the packages that the judge is from, with versions.
+        rounding: how far the judge itself may be off, absolutely, where that is known.
         exported: the program, where the file has one.
     """
 
@@ -40,14 +43,15 @@ class Subject:
     module: torch.nn.Module
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    judge: Callable[..., Any]
+    judge: Callable[[], Callable[..., Any]] | None = None
     judges: dict[str, str] = field(default_factory=dict)
+    rounding: float = 0.0
     exported: torch.export.ExportedProgram | None = None
 
     @property
     def is_eager(self) -> bool:
         """Whether the judge is the module itself, whose submodules can be watched."""
-        return self.judge is self.module
+        return self.judge is None
 
     def program(self, *, dynamic: bool = True) -> Program:
         """Captured.
@@ -85,8 +89,8 @@ def subject_of(
     origin = origin or type(module).__qualname__
     judges = {"torch": str(torch.__version__)}
     if isinstance(module, torch.jit.ScriptModule):
-        return Subject(origin, None, module_of_script(module.eval()), args, dict(kwargs or {}), module, judges)
-    return Subject(origin, None, module.eval(), args, dict(kwargs or {}), module, judges | _package(type(module)))
+        return _from_script(origin, None, module, args, dict(kwargs or {}))
+    return Subject(origin, None, module.eval(), args, dict(kwargs or {}), judges=judges | _package(type(module)))
 
 
 def from_file(path: Path, inputs: str | None = None) -> Subject:
@@ -116,8 +120,45 @@ def from_file(path: Path, inputs: str | None = None) -> Subject:
         ) from error
     if given is None:
         raise UsageError(f"{path} is TorchScript, which tells no sizes: give --inputs example.npz")
-    module = module_of_script(script.eval())
-    return Subject(path.name, path, module, *given, script, {"torch": str(torch.__version__)})
+    return _from_script(path.name, path, script, *given)
+
+
+def _from_script(
+    origin: str, path: Path | None, script: torch.jit.ScriptModule, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Subject:
+    """Called once before it is captured, since scripts make states when first called; those begin at zero, or as left.
+
+    They begin at zero where that computes what the script's first call does.
+    """
+    fresh, warm = copy.deepcopy(script.eval()), copy.deepcopy(script.eval())
+    with torch.no_grad():
+        warm(*copied(args), **copied(kwargs))
+    before, module = dict(module_of_script(fresh).named_buffers()), module_of_script(warm)
+    states = [
+        value
+        for name, value in module.named_buffers()
+        if name not in before or before[name].shape != value.shape or not torch.equal(before[name], value)
+    ]
+    left = [value.clone() for value in states]
+    for value in states:
+        value.zero_()
+    start = fresh
+    if not _agree(module, copy.deepcopy(fresh), args, kwargs):
+        start = warm
+        for value, each in zip(states, left, strict=True):
+            value.copy_(each)
+    return Subject(origin, path, module, args, kwargs, lambda: copy.deepcopy(start), {"torch": str(torch.__version__)})
+
+
+def _agree(module: torch.nn.Module, other: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether both compute nearly the same."""
+    with torch.no_grad(), undisturbed(module):
+        pairs = zip(
+            *(pytree.tree_leaves(each(*copied(args), **copied(kwargs))) for each in (module, other)), strict=True
+        )
+        return all(
+            a.shape == b.shape and torch.allclose(a, b, 1e-4, 1e-5) for a, b in pairs if isinstance(a, torch.Tensor)
+        )
 
 
 def _from_exported(path: Path, given: tuple[tuple, dict] | None) -> Subject:
@@ -128,7 +169,7 @@ def _from_exported(path: Path, given: tuple[tuple, dict] | None) -> Subject:
     args, kwargs = example
     module = exported.module()
     return Subject(
-        path.name, path, module, tuple(args), dict(kwargs), module, {"torch": str(torch.__version__)}, exported=exported
+        path.name, path, module, tuple(args), dict(kwargs), None, {"torch": str(torch.__version__)}, exported=exported
     )
 
 
@@ -144,15 +185,22 @@ def _from_onnx(path: Path, given: tuple[tuple, dict] | None) -> Subject:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     args, kwargs = pytree.tree_map(_number, (_drawn(path, session), {}) if given is None else given)
     names = [each.name for each in session.get_inputs()]
+    if missing := [name for name in names[len(args) :] if name not in kwargs]:
+        raise UsageError(f"{path} takes {', '.join(names)}; --inputs lacks {', '.join(missing)}")
+    args = (*args, *(kwargs[name] for name in names[len(args) :]))
 
-    def judge(*args: Any, **kwargs: Any) -> Any:
-        fed = dict(zip(names, args, strict=False)) | kwargs
+    def judge(*args: Any) -> Any:
+        fed = dict(zip(names, args, strict=True))
         results = session.run(None, {name: np.asarray(value) for name, value in fed.items()})
         tensors = tuple(torch.from_numpy(np.ascontiguousarray(each)) for each in results)
         return tensors[0] if len(tensors) == 1 else tensors
 
-    return Subject(path.name, path, module, args, kwargs, judge, {"onnxruntime": onnxruntime.__version__})
+    judges = {"onnxruntime": onnxruntime.__version__}
+    return Subject(path.name, path, module, args, {}, lambda: judge, judges, rounding=ONNXRUNTIME_ROUNDING)
 
+
+ONNXRUNTIME_ROUNDING = 6e-8
+"""Its logistic function and tanh are rational approximations, which err so however small the result."""
 
 ONNX_DTYPES = {
     "tensor(float)": torch.float32,

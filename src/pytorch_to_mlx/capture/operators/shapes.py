@@ -114,6 +114,8 @@ def unsqueeze(e: Emitter, x: Tensor, dim: int) -> Code:
 def squeeze(e: Emitter, x: Tensor, dims: Any = None) -> Code:
     listed = range(x.ndim) if dims is None else dims if isinstance(dims, list) else [dims]
     gone = [dim for dim in listed if x.ndim and same_size(x.shape[dim], 1)]
+    if not gone and x.ndim - e.out.ndim == len(listed):  # torch found a symbolic size to be one
+        gone = list(listed)
     return x if not gone else method(x, "squeeze", gone[0] if len(gone) == 1 else tuple(gone))
 
 
