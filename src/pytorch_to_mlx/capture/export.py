@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
+from pytorch_to_mlx.capture.branches import Answers, settled, told
 from pytorch_to_mlx.capture.names import variable_name
 from pytorch_to_mlx.capture.observe import copied, observe, undisturbed
 from pytorch_to_mlx.capture.state import Program, program_of
@@ -43,24 +44,44 @@ def export(
     failures: list[Exception] = []
     try:
         widened = _widened(module, args, kwargs) if dynamic else (args, kwargs)
-        for frozen in (False, True):
-            for sizes in (True, False) if dynamic else (False,):
-                try:
-                    with _constants(module) if frozen else _quiet():
-                        program = program_of(_export(module, *(widened if sizes else (args, kwargs)), sizes), module)
-                except Exception as error:  # torch raises many types
-                    failures.append(error)
-                    continue
-                if dynamic and not sizes:
-                    program.notes += (f"sizes are fixed as in the example: {_reason(failures[0])}",)
-                given = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
-                program.given = [leaf.detach() for leaf in given]
-                observe(program, module, args, kwargs)
-                return program
+        for settings in _attempts(module, args, kwargs, dynamic, failures):
+            frozen, sizes, answers = settings
+            try:
+                with _constants(module) if frozen else _quiet(), Answers(answers):
+                    program = program_of(_export(module, *(widened if sizes else (args, kwargs)), sizes), module)
+            except Exception as error:  # torch raises many types
+                failures.append(error)
+                continue
+            program.notes += told(answers)
+            if dynamic and not sizes:
+                program.notes += (f"sizes are fixed as in the example: {_reason(failures[0])}",)
+            given = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+            program.given = [leaf.detach() for leaf in given]
+            observe(program, module, args, kwargs)
+            return program
     finally:
         for each in training:
             each.training = True
     raise failed(failures[-1]) from failures[-1]
+
+
+def _attempts(
+    module: torch.nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    dynamic: bool,
+    failures: Sequence[Exception],
+) -> Iterator[tuple[bool, bool, dict[str, bool]]]:
+    """What to try in turn: whether small integers are constants and sizes are dynamic, and answers to branches."""
+    answers: dict[str, bool] = {}
+    for settle in (False, True):
+        if settle:
+            answers = settled(module, args, kwargs) if any(map(_on_values, failures)) else {}
+            if not answers:
+                return
+        for frozen in (False, True):
+            for sizes in (True, False) if dynamic else (False,):
+                yield frozen, sizes, answers
 
 
 def _export(
@@ -183,10 +204,15 @@ def failed(error: Exception) -> CaptureError:
     """What a user is told of an exception of torch's."""
     where = _line(error)
     text = _reason(error)
-    if "data-dependent" in text or "DataDependent" in type(error).__name__:
+    if _on_values(error):
         way = "which branch is taken, or a size, depends on values there: pass it as an argument, or use torch.where"
         return CaptureError(f"{where}{way} ({text})")
     return CaptureError(f"{where}torch.export cannot capture this ({text})")
+
+
+def _on_values(error: Exception) -> bool:
+    """Whether a branch or a size depends on values."""
+    return "data-dependent" in _reason(error) or "DataDependent" in type(error).__name__
 
 
 def _reason(error: Exception) -> str:
