@@ -77,9 +77,9 @@ def settled(module: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[str,
 
 def told(answers: Mapping[str, bool]) -> tuple[str, ...]:
     """For people; files by their names in a package, since notes travel with what is captured."""
+    why = "since the other branch raises or computes the same"
     return tuple(
-        f"{_portable(line)}: `{_source(line)}` is taken to be {answer}, since the other branch raises or computes the same"
-        for line, answer in answers.items()
+        f"{_portable(line)}: `{_source(line)}` is taken to be {answer}, {why}" for line, answer in answers.items()
     )
 
 

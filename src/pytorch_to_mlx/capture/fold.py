@@ -19,6 +19,7 @@ WEIGHTS = {
     "aten.conv_transpose1d.default": (1, 2),
     "aten.conv_transpose2d.input": (1, 2),
     "aten.conv_transpose3d.input": (1, 2),
+    "aten.rms_norm.default": (2,),
 }
 """Which arguments of an operator are weights."""
 

@@ -18,6 +18,7 @@ from pytorch_to_mlx.capture.classes import WIDTH, Classes, Constructor, Instance
 from pytorch_to_mlx.capture.clean import clean, is_size, operator_name
 from pytorch_to_mlx.capture.code import Slots
 from pytorch_to_mlx.capture.fold import fold_weights
+from pytorch_to_mlx.capture.fuse import fuse
 from pytorch_to_mlx.capture.layers import layer_of
 from pytorch_to_mlx.capture.layout import channels_last
 from pytorch_to_mlx.capture.names import class_name, free_name, parameter_path, variable_name
@@ -110,6 +111,7 @@ def unsupported(program: Program, origins: Origins) -> list[Unsupported]:
 def prepared(program: Program) -> None:
     """Bring the graph into the form that is written: tidy, weights computed once, channels last."""
     clean(program.graph)
+    fuse(program)
     fold_weights(program)
     channels_last(program)
     clean(program.graph)
