@@ -92,20 +92,8 @@ from pytorch_to_mlx.runtime.pooling import (
     max_unpool,
 )
 from pytorch_to_mlx.runtime.rearranging import channel_shuffle, col2im, im2col, pixel_shuffle, pixel_unshuffle
-from pytorch_to_mlx.runtime.recurrent import (
-    GRU,
-    LSTM,
-    RNN,
-    GRUCell,
-    LSTMCell,
-    RNNCell,
-    gru,
-    gru_cell,
-    lstm,
-    lstm_cell,
-    rnn,
-    rnn_cell,
-)
+from pytorch_to_mlx.runtime.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
+from pytorch_to_mlx.runtime.recurrent_layers import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from pytorch_to_mlx.runtime.reductions import (
     cummax,
     cummin,
