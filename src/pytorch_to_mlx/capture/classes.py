@@ -12,8 +12,8 @@ from torch import fx
 
 from pytorch_to_mlx.capture.code import SLOT, Code, Slots, as_code, call, filled
 from pytorch_to_mlx.capture.emitter import DTYPES, dtype_name
-from pytorch_to_mlx.capture.names import attribute_name, class_name, free_name
-from pytorch_to_mlx.capture.ownership import Held, relative
+from pytorch_to_mlx.capture.names import class_name, free_name
+from pytorch_to_mlx.capture.ownership import Ownership
 from pytorch_to_mlx.capture.scope import Body
 
 WIDTH = 120
@@ -133,13 +133,13 @@ def method_name(order: int) -> str:
     return f"call_{order + 1}" if order else ""
 
 
-def attributes(scope: str, held: dict[str, Held], constructors: dict[str, Constructor], slots: Slots) -> list[str]:
+def attributes(scope: str, ownership: Ownership, constructors: dict[str, Constructor], slots: Slots) -> list[str]:
     """The statements of `__init__` that make what the module at `scope` holds."""
     made: dict[str, Any] = {}
-    for path, each in held.items():
+    for path, each in ownership.held[scope].items():
         text = constructors[path](slots).text if path in constructors else _zeros(each, slots)
         where = made
-        *outer, last = relative(path, scope)
+        *outer, last = ownership.parts(path, scope)
         for part in outer:
             where = where.setdefault(part, {})
         where[last] = text
@@ -147,11 +147,10 @@ def attributes(scope: str, held: dict[str, Held], constructors: dict[str, Constr
 
 
 def _attribute(name: str) -> str:
-    plain = attribute_name(name)
-    return f"self.{plain}" if plain.isidentifier() else f'self["{plain}"]'
+    return f"self.{name}" if name.isidentifier() else f'self["{name}"]'
 
 
-def _zeros(each: Held, slots: Slots) -> str:
+def _zeros(each: Any, slots: Slots) -> str:
     assert isinstance(each, fx.Node)
     value = each.meta["val"]
     shape = as_code(tuple(slots.add(int(size), "size") for size in value.shape)).text
@@ -164,7 +163,7 @@ def _expression(value: Any, slots: Slots) -> str:
     if isinstance(value, str):
         return value
     if not all(key.isdigit() for key in value):
-        items = (f'"{attribute_name(key)}": {_expression(each, slots)}' for key, each in value.items())
+        items = (f'"{key}": {_expression(each, slots)}' for key, each in value.items())
         return f"{{{', '.join(items)}}}"
     count = max(map(int, value)) + 1
     texts = [_expression(value[str(k)], slots) if str(k) in value else "nn.Identity()" for k in range(count)]

@@ -21,7 +21,7 @@ from pytorch_to_mlx.capture.fold import fold_weights
 from pytorch_to_mlx.capture.fuse import fuse
 from pytorch_to_mlx.capture.layers import layer_of
 from pytorch_to_mlx.capture.layout import channels_last
-from pytorch_to_mlx.capture.names import class_name, free_name, parameter_path, variable_name
+from pytorch_to_mlx.capture.names import class_name, free_name, variable_name
 from pytorch_to_mlx.capture.observe import ModuleCall
 from pytorch_to_mlx.capture.operators import INEXPRESSIBLE, LOWERINGS
 from pytorch_to_mlx.capture.origin import Origins
@@ -60,11 +60,13 @@ class Tap:
 
     Attributes:
         path: of the PyTorch module.
+        module: the path of ours.
         call, result: which of the module's calls, and which of the arrays that it returns.
         upstream_call, upstream_result: the same of the PyTorch module, whose calls and results may be more.
     """
 
     path: str
+    module: str
     call: int
     result: int
     upstream_call: int
@@ -175,7 +177,7 @@ class _Writer:
         for height in sorted(by_height):
             self._write_classes({path: bodies[path] for path in by_height[height]})
         tensors = {
-            parameter_path(name): (name, self.program.layouts.get(name))
+            ".".join(self.ownership.parts(name)): (name, self.program.layouts.get(name))
             for node, name in self.program.states.items()
             if any(not is_size(user) for user in node.users)
         }
@@ -193,7 +195,7 @@ class _Writer:
                 for upstream, observed in self._observed(each):
                     found = observed.result(node.meta.get("print")) if node is not None else None
                     if found is not None:
-                        yield Tap(each.path, place, result, upstream, found)
+                        yield Tap(each.path, ".".join(self.ownership.parts(each.path)), place, result, upstream, found)
                         break
 
     def _observed(self, each: Call) -> list[tuple[int, ModuleCall]]:
@@ -224,7 +226,7 @@ class _Writer:
         instances = []
         for path, each in bodies.items():
             slots = Slots()
-            lines = attributes(path, self.ownership.held[path], self.constructors, slots)
+            lines = attributes(path, self.ownership, self.constructors, slots)
             instances.append(Instance(path, kinds[path], lines, slots, each))
         where = self.classes.add(instances)
         for instance in instances:

@@ -29,11 +29,6 @@ def attribute_name(name: str) -> str:
     return f"{plain}_" if plain in METHODS else plain
 
 
-def parameter_path(name: str) -> str:
-    """Where a tensor of PyTorch's stands in the MLX module."""
-    return ".".join(part if part.isdigit() else attribute_name(part) for part in name.split("."))
-
-
 def variable_name(name: str) -> str:
     """A name for a variable: `name`, made an identifier that hides nothing."""
     plain = "".join(c if c.isalnum() or c == "_" else "_" for c in name).strip("_") or "x"

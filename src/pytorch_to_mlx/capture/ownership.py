@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from torch import fx
 
 from pytorch_to_mlx.capture.layers import Layer
-from pytorch_to_mlx.capture.names import attribute_name
+from pytorch_to_mlx.capture.names import attribute_name, free_name
 from pytorch_to_mlx.capture.state import Program
 from pytorch_to_mlx.capture.tree import Call
 
@@ -59,10 +59,12 @@ class Ownership:
     def code(self, scope: str, path: str) -> str:
         """The expression of the module or tensor at `path` in the class of the module at `scope`."""
         text, where = "self", scope
-        for part in relative(path, scope):
-            instance = where in self._classes or where in self._layers
+        for part in relative(path, scope) if path != scope else ():
+            instance = self._is_instance(where)
             name = attribute_name(part)
-            if instance and name.isidentifier() and not keyword.iskeyword(name):
+            if instance and part.isdigit():
+                text += f".{self.numbered(where)}[{part}]"
+            elif instance and name.isidentifier() and not keyword.iskeyword(name):
                 text += f".{name}"
             elif part.isdigit() and not instance:
                 text += f"[{part}]" if self._is_list(where) else f'["{part}"]'
@@ -71,15 +73,42 @@ class Ownership:
             where = f"{where}.{part}" if where else part
         return text
 
+    def list_code(self, scope: str, path: str) -> str:
+        """The expression of the list at `path`: of a module that has a class, of those that it numbers."""
+        text = self.code(scope, path)
+        return f"{text}.{self.numbered(path)}" if self._is_instance(path) else text
+
     def listed(self, path: str) -> set[str]:
         """The paths of the modules in the list at `path`, as far as anything uses them."""
-        below = {each for held in self.held.values() for each in held if each.startswith(f"{path}.")}
-        return {f"{path}.{relative(each, path)[0]}" for each in below}
+        names = {relative(each, path)[0] for each in self._below(path)}
+        if self._is_instance(path):
+            names = {name for name in names if name.isdigit()}
+        return {f"{path}.{name}" if path else name for name in names}
+
+    def numbered(self, path: str) -> str:
+        """The attribute of the module at `path` that lists what PyTorch numbers within it."""
+        return free_name("layers", {relative(each, path)[0] for each in self._below(path)})
+
+    def parts(self, path: str, scope: str = "") -> list[str]:
+        """The attributes and numbers that lead from the module at `scope` to what PyTorch has at `path`."""
+        found, where = [], scope
+        for part in relative(path, scope):
+            if part.isdigit() and self._is_instance(where):
+                found.append(self.numbered(where))
+            found.append(part if part.isdigit() else attribute_name(part))
+            where = f"{where}.{part}" if where else part
+        return found
+
+    def _is_instance(self, path: str) -> bool:
+        return path in self._classes or path in self._layers
+
+    def _below(self, path: str) -> list[str]:
+        prefix = f"{path}." if path else ""
+        return [each for held in self.held.values() for each in held if each.startswith(prefix)]
 
     def _is_list(self, path: str) -> bool:
         """Whether what lies between a class and what it holds is numbered throughout."""
-        inside = [each for held in self.held.values() for each in held if each.startswith(f"{path}.")]
-        return all(relative(each, path)[0].isdigit() for each in inside)
+        return all(relative(each, path)[0].isdigit() for each in self._below(path))
 
 
 def relative(path: str, scope: str) -> list[str]:

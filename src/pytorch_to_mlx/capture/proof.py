@@ -19,7 +19,6 @@ from torch.utils import _pytree as pytree
 
 from pytorch_to_mlx.capture.examples import Example, Sizes, other_values
 from pytorch_to_mlx.capture.generate import Generated, Tap
-from pytorch_to_mlx.capture.names import parameter_path
 from pytorch_to_mlx.capture.observe import copied, undisturbed, watching
 from pytorch_to_mlx.capture.state import plain, result_leaves
 from pytorch_to_mlx.capture.subject import Subject
@@ -36,7 +35,7 @@ SENSITIVE = 1e-3
 CONTROLS = 3
 
 Values = dict[str, np.ndarray]
-Orders = dict[str, tuple[int, ...]]
+Orders = dict[str, list[tuple[int, ...]]]
 Note = Callable[[str], None]
 
 
@@ -159,7 +158,7 @@ class _Proof:
     def _ours(self, example: Example) -> Values:
         wanted: dict[tuple[str, int], list[Tap]] = {}
         for tap in self.taps:
-            wanted.setdefault((parameter_path(tap.path), tap.call), []).append(tap)
+            wanted.setdefault((tap.module, tap.call), []).append(tap)
         paths = {path for path, _ in wanted}
         calls: dict[str, int] = {}
         values: Values = {}
@@ -208,28 +207,22 @@ class _Proof:
     def _aligned(self, name: str, ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
         """Our value with its axes in the order of theirs: some modules work channels-last here.
 
-        The order is found with the first input and kept for all others.
+        The order is found with the first input and kept for all others. Those that differ in axes of one element alone
+        are kept together until a larger input tells them apart.
         """
-        if name.startswith("output") or (ours.shape == theirs.shape and name not in self.orders and ours.ndim < 2):
+        known = self.orders.get(name)
+        if name.startswith("output") or (ours.shape == theirs.shape and known is None and ours.ndim < 2):
             return ours
-        plain_ours = ours.reshape([size for size in ours.shape if size != 1])
-        shape = [size for size in theirs.shape if size != 1]
-        if name not in self.orders:
-            fitting = [
-                order
-                for order in permutations(range(plain_ours.ndim))
-                if [plain_ours.shape[axis] for axis in order] == shape
-            ]
-            if not fitting:
-                return ours
-            squeezed = theirs.reshape(shape)
-            self.orders[name] = min(
-                fitting, key=lambda order: (relative_error(plain_ours.transpose(order), squeezed), order)
-            )
-        order = self.orders[name]
-        if len(order) != plain_ours.ndim or [plain_ours.shape[axis] for axis in order] != shape:
+        mine, wanted = (ours, theirs) if ours.ndim == theirs.ndim else (ours.squeeze(), theirs.squeeze())
+        if known is None or len(known[0]) != mine.ndim:
+            known = list(permutations(range(mine.ndim)))
+        fitting = [order for order in known if tuple(mine.shape[axis] for axis in order) == wanted.shape]
+        if not fitting:
             return ours
-        return plain_ours.transpose(order).reshape(theirs.shape)
+        errors = [relative_error(mine.transpose(order), wanted) for order in fitting]
+        least = min(errors)
+        self.orders[name] = [order for order, error in zip(fitting, errors, strict=True) if not error > least]
+        return mine.transpose(self.orders[name][0]).reshape(theirs.shape)
 
     def _controls(self, cases: Sequence[tuple[Example, Values]]) -> Controls:
         """Matrices of the first, middle and last layers, off by noise of 1 %: the comparison must fail each time.

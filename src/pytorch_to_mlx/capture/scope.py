@@ -279,7 +279,7 @@ class Scope:
         """How many calls from `place` on are one module after another of a list, each fed by the one before."""
         first = self.items[place]
         path = self._relative(first) if isinstance(first, Call) else []
-        if len(path) < 2 or not path[-1].isdigit():
+        if not path or not path[-1].isdigit():
             return 1
         run = 1
         while place + run < len(self.items):
@@ -332,7 +332,7 @@ class Scope:
             names.append(name)
             arguments[index] = name
         layer = self._fresh("layer")
-        listed = self.ownership.code(self.call.path, calls[0].path.rpartition(".")[0])
+        listed = self.ownership.list_code(self.call.path, calls[0].path.rpartition(".")[0])
         self.lines.append(Line(f"for {layer} in {listed}:"))
         shape = end.outputs[0].meta["val"].shape
         self._append(f"    {', '.join(names)} = {layer}({', '.join(arguments)})", shape)
