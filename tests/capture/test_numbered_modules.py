@@ -26,10 +26,11 @@ def test_a_batch_of_one_becomes_larger(tmp_path: Path, monkeypatch: pytest.Monke
 class Pooled(nn.Sequential):
     """A sequence with a forward of its own, as torchvision's ASPPPooling is."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        x = input
         for layer in self:
             x = layer(x)
-        return self[0](x) + x
+        return self[0](input) + x
 
 
 def test_what_a_module_numbers_is_a_list_of_its_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,24 +75,24 @@ def features() -> np.ndarray:
 
 
 def heard_word(path: Path, name: str, start: np.ndarray) -> np.ndarray:
-    """Features that a model takes for its word, found by trial: what depends on that is at work then."""
+    """Features that a model nearly takes for its word, found by trial: it is neither sure nor asleep then."""
     rng, session = np.random.default_rng(0), onnxruntime.InferenceSession(str(path))
-    found, best = start, -1.0
+    found, best = start, 1.0
     for _ in range(2000):
         tried = found + (start.std() * rng.choice([0.05, 0.2, 0.5]) * rng.standard_normal(start.shape)).astype(
             np.float32
         )
         (score,) = session.run(None, {name: tried})
-        if (value := float(np.max(score))) > best:  # type: ignore[arg-type]
-            found, best = tried, value
-        if best > 0.6:
+        if (doubt := abs(float(np.max(score)) - 0.75)) < best:  # type: ignore[arg-type]
+            found, best = tried, doubt
+        if best < 0.24:
             break
     return found
 
 
 def differences(path: Path, room: Path, feeds: list[dict[str, np.ndarray]]) -> float:
     """Capture with the first feed as the example, and the largest relative error of any feed against onnxruntime."""
-    np.savez(room / "example.npz", **feeds[0])
+    np.savez(room / "example.npz", **feeds[0])  # type: ignore[arg-type]
     made = capture(from_file(path, str(room / "example.npz")), room / "made")
     assert made.report.passed, made.report.summary()
     model = load(made.folder)

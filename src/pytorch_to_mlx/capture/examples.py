@@ -88,8 +88,14 @@ class Sizes:
         return example.having(name, made)
 
 
-def other_values(example: Example, seed: int = 0) -> Example:
-    """The same shapes: normal numbers of the example's mean and spread; integers and truth values in another order."""
+def other_values(example: Example, share: float = 1.0, seed: int = 0) -> Example:
+    """The same shapes: normal numbers of the example's mean and spread; integers and truth values in another order.
+
+    Args:
+        example: the one that they are like.
+        share: how much of a floating-point number is new; the rest is the example's.
+        seed: of the numbers.
+    """
     rng = np.random.default_rng(seed)
 
     def drawn(tensor: torch.Tensor) -> torch.Tensor:
@@ -102,6 +108,7 @@ def other_values(example: Example, seed: int = 0) -> Example:
         if bool((tensor == tensor.round()).all()):  # a mask in floating point, perhaps
             return tensor.reshape(-1)[torch.from_numpy(rng.permutation(tensor.numel()))].reshape(tensor.shape)
         noise = torch.from_numpy(rng.standard_normal(tuple(tensor.shape)))
-        return (float(values.mean()) + spread * noise).to(tensor.dtype)
+        drawn = float(values.mean()) + spread * noise
+        return (share * drawn + (1 - share) * values).to(tensor.dtype)
 
     return example.having("other values", [drawn(tensor) for tensor in example.tensors])
