@@ -1,0 +1,249 @@
+"""Captured source against our ports: Chatterbox's CAM++, HiFT decoder, S3 tokenizer encoder and voice encoder.
+
+Upstream's own classes with seeded weights are captured in upstream's environment, with this one's MLX beside it; the
+captured model and the port get the same inputs. Prints how far apart they are, lines, and median times taken in turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+LIMIT = 1e-5
+DOCS = Path(__file__).parents[1] / "docs" / "capture.md"
+START, END = "<!-- ports -->", "<!-- end of ports -->"
+COMPONENTS = Path(__file__).parents[1] / "src" / "pytorch_to_mlx" / "components"
+NETWORKS = ("campplus", "hift", "s3_tokenizer", "voice_encoder")
+SOURCES = {
+    "campplus": ("network.py",),
+    "hift": ("network.py", "spectrum.py"),
+    "s3_tokenizer": ("encoder.py",),
+    "voice_encoder": ("network.py",),
+}
+"""The files of a port that do what is captured."""
+
+
+def main() -> None:
+    """Run each network in upstream's environment; print the table."""
+    parser = argparse.ArgumentParser(description="Captured source against our hand-written ports.")
+    parser.add_argument("networks", nargs="*", help=f"of {', '.join(NETWORKS)}; all if none is given")
+    parser.add_argument("--rounds", type=int, default=5, help="of each timing")
+    parser.add_argument("--source", type=Path, help="write the captured sources into this folder")
+    parser.add_argument("--update-docs", action="store_true", help="write the table into docs/capture.md")
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.inside:
+        sys.path.remove(str(Path(__file__).parent))  # where chatterbox.py would hide upstream's package
+        sys.path.append(os.environ["OWN_PACKAGES"])
+        print(json.dumps(measured(options.networks[0], options.rounds, options.source)))
+        return
+    results = [in_upstreams_environment(name, options) for name in options.networks or NETWORKS]
+    table = markdown(results)
+    print(table)
+    if options.update_docs:
+        text = DOCS.read_text(encoding="utf-8")
+        before, rest = text.split(START)
+        DOCS.write_text(f"{before}{START}\n{table}{END}{rest.split(END)[1]}", encoding="utf-8")
+    if worst := [result["network"] for result in results if not result["error"] <= LIMIT]:
+        sys.exit(f"more than {LIMIT:g} apart: {', '.join(worst)}")
+
+
+def in_upstreams_environment(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """The result of one network, from a process of its own."""
+    import mlx
+
+    from pytorch_to_mlx import environments
+
+    environment = environments.of_script("chatterbox_tts.py")
+    interpreter = environments.install(environment)
+    own = Path(next(iter(mlx.__path__))).parent
+    paths = [environments.SCRIPTS.parents[1], environments.SCRIPTS]
+    command = [str(interpreter), __file__, name, "--inside", "--rounds", str(options.rounds)]
+    command += ["--source", str(options.source)] if options.source else []
+    variables = os.environ | {"OWN_PACKAGES": str(own), "PYTHONPATH": os.pathsep.join(map(str, paths))}
+    done = subprocess.run(command, env=variables, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def measured(name: str, rounds: int, folder: Path | None) -> dict[str, Any]:
+    """Capture upstream's network, and compare it with the port."""
+    import mlx.core as mx
+    import numpy as np
+    import torch
+
+    from pytorch_to_mlx.capture.package import capture
+    from pytorch_to_mlx.capture.proof import to_mlx
+    from pytorch_to_mlx.capture.subject import subject_of
+    from pytorch_to_mlx.parity import relative_error
+
+    os.environ["PYTORCH_TO_MLX_TRUSTED"] = os.devnull
+    torch.manual_seed(0)
+    module, inputs, state, port, call = globals()[f"_{name}"]()
+    with tempfile.TemporaryDirectory() as room:
+        load_port(port, state, name, Path(room))
+        made = capture(subject_of(module.eval(), inputs), Path(room) / "captured", note=lambda line: None)
+    assert made.report.passed, made.report.summary()
+    arrays = [to_mlx(value) for value in inputs]
+    captured = mx.compile(made.network)
+    ours: Callable[[], Any] = lambda: call(port, *arrays)  # noqa: E731
+    theirs: Callable[[], Any] = lambda: captured(*arrays)  # noqa: E731
+    error = relative_error(np.array(first(theirs())), np.array(ours()))
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.py").write_text(made.generated.source, encoding="utf-8")
+    with torch.no_grad():
+        times = taken_in_turns([ours, theirs, lambda: module(*inputs)], rounds)
+    written = sum(len((COMPONENTS / name / file).read_text().splitlines()) for file in SOURCES[name])
+    return {
+        "network": name,
+        "error": error,
+        "taps": sum(len(case.taps) for case in made.report.cases),
+        "lines": made.generated.source.count("\n"),
+        "port_lines": written,
+        "speed": times[0] / times[1],
+        "torch": times[2] / times[1],
+    }
+
+
+def load_port(port: Any, state: dict[str, torch.Tensor], name: str, room: Path) -> None:
+    """Fill our network with upstream's tensors by the port's own weight map."""
+    import mlx.core as mx
+    from safetensors.torch import save_file
+
+    from pytorch_to_mlx.checkpoint import open_checkpoint
+    from pytorch_to_mlx.port import parameter_shapes
+
+    maps = importlib.import_module(f"pytorch_to_mlx.components.{name}.weights")
+    weights = {"voice_encoder": "CHATTERBOX", "s3_tokenizer": "V2"}.get(name, "WEIGHTS")
+    save_file({key: value.contiguous() for key, value in state.items()}, room / "model.safetensors")
+    with open_checkpoint(room / "model.safetensors") as checkpoint:
+        plan = getattr(maps, weights).plan(checkpoint, parameter_shapes(port), where=name)
+        port.load_weights([(key, mx.array(array)) for key, array in plan.apply(checkpoint)])
+    port.eval()
+    mx.eval(port.parameters())
+
+
+def taken_in_turns(functions: Sequence[Callable[[], Any]], rounds: int) -> list[float]:
+    """The median time of each."""
+    import mlx.core as mx
+
+    taken: list[list[float]] = [[] for _ in functions]
+    for turn in range(rounds + 1):
+        for times, function in zip(taken, functions, strict=True):
+            start = time.perf_counter()
+            result = first(function())
+            if isinstance(result, mx.array):
+                mx.eval(result)
+            if turn:  # the first compiles
+                times.append(time.perf_counter() - start)
+    return [sorted(times)[rounds // 2] for times in taken]
+
+
+def first(result: Any) -> Any:
+    """A result, or the first of several."""
+    return result[0] if isinstance(result, tuple | list) else result
+
+
+def markdown(results: list[dict[str, Any]]) -> str:
+    """The table of the docs."""
+    head = ("network", "apart", "lines captured", "lines by hand", "speed against ours", "speed against PyTorch")
+    rows = [
+        (
+            result["network"],
+            f"{result['error']:.1e}",
+            str(result["lines"]),
+            str(result["port_lines"]),
+            f"{result['speed']:.2f} x",
+            f"{result['torch']:.2f} x",
+        )
+        for result in results
+    ]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ("---",) * len(head), *rows)) + "\n"
+
+
+# The networks: upstream's module, an example, its state dict, our network, and how ours is called.
+
+
+def _campplus() -> tuple:
+    import torch
+    from _chatterbox_checkpoint import seeded_s3gen
+
+    from pytorch_to_mlx.components.campplus import CAMPPlus
+
+    module = seeded_s3gen("english", 0).speaker_encoder
+    return module, (torch.randn(1, 240, 80),), module.state_dict(), CAMPPlus(), lambda port, x: port(x)
+
+
+def _hift() -> tuple:
+    import torch
+    from _chatterbox_checkpoint import seeded_s3gen
+
+    from pytorch_to_mlx.components.hift import HiFT
+
+    hift = seeded_s3gen("english", 0).mel2wav
+
+    class Decoder(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hift = hift
+
+        def forward(self, mel: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
+            return self.hift.decode(mel, source)
+
+    frames = 50
+    inputs = (torch.randn(1, 80, frames) - 4, 0.1 * torch.randn(1, 1, 480 * frames))
+    return (
+        Decoder(),
+        inputs,
+        hift.state_dict(),
+        HiFT(),
+        lambda port, m, s: port.decode(m.swapaxes(1, 2), s.swapaxes(1, 2)),
+    )
+
+
+def _s3_tokenizer() -> tuple:
+    import torch
+    from _chatterbox_checkpoint import seeded_s3gen
+
+    from pytorch_to_mlx.components.s3_tokenizer import S3TokenizerV2
+
+    tokenizer = seeded_s3gen("english", 0).tokenizer
+    state = {key: value for key, value in tokenizer.state_dict().items() if key.startswith(("encoder.", "quantizer."))}
+
+    class Encoder(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = tokenizer.encoder
+
+        def forward(self, mel: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+            return self.encoder(mel, frames)[0]
+
+    inputs = (torch.randn(1, 128, 200), torch.tensor([200]))
+    port = S3TokenizerV2()
+    return Encoder(), inputs, state, port, lambda port, mel, frames: port.encoder(mel.swapaxes(1, 2), frames.tolist())
+
+
+def _voice_encoder() -> tuple:
+    import torch
+    from _chatterbox_checkpoint import seeded_voice_encoder
+
+    from pytorch_to_mlx.components.voice_encoder.network import VoiceEncoder
+
+    module = seeded_voice_encoder(0)
+    return module, (torch.rand(4, 160, 40),), module.state_dict(), VoiceEncoder(), lambda port, mels: port(mels)
+
+
+if __name__ == "__main__":
+    main()
