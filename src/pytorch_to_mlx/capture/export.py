@@ -3,25 +3,51 @@
 from __future__ import annotations
 
 import inspect
+import io
 import logging
 import re
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.fx.experimental import _config as symbolic
 from torch.utils import _pytree as pytree
 
 from pytorch_to_mlx.capture.branches import Answers, settled, told
+from pytorch_to_mlx.capture.limits import at_most
 from pytorch_to_mlx.capture.names import variable_name
 from pytorch_to_mlx.capture.observe import copied, observe, undisturbed
+from pytorch_to_mlx.capture.recurrent_shapes import any_number_of_steps
 from pytorch_to_mlx.capture.state import Program, program_of
 from pytorch_to_mlx.errors import CaptureError
 
 TORCH = Path(torch.__file__).parent
+SECONDS = 90.0
+"""Of processor time, for tracing with dynamic sizes."""
+CONDITIONS = 200
+"""How many comparisons may involve one size before torch takes it as fixed: each makes the next ones slower."""
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One way to trace a module.
+
+    Attributes:
+        dynamic: whether sizes are.
+        frozen: whether buffers of one integer are constants.
+        answers: to branches on values.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    dynamic: bool
+    frozen: bool
+    answers: dict[str, bool]
 
 
 def export(
@@ -43,17 +69,15 @@ def export(
     module.eval()
     failures: list[Exception] = []
     try:
-        widened = _widened(module, args, kwargs) if dynamic else (args, kwargs)
-        for settings in _attempts(module, args, kwargs, dynamic, failures):
-            frozen, sizes, answers = settings
+        for each in _attempts(module, args, kwargs, dynamic, failures):
             try:
-                with _constants(module) if frozen else _quiet(), Answers(answers):
-                    program = program_of(_export(module, *(widened if sizes else (args, kwargs)), sizes), module)
+                with _constants(module) if each.frozen else _quiet(), Answers(each.answers):
+                    program = _traced(module, each)
             except Exception as error:  # torch raises many types
                 failures.append(error)
                 continue
-            program.notes += told(answers)
-            if dynamic and not sizes:
+            program.notes += told(each.answers)
+            if dynamic and not each.dynamic:
                 program.notes += (f"sizes are fixed as in the example: {_reason(failures[0])}",)
             given = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
             program.given = [leaf.detach() for leaf in given]
@@ -71,23 +95,37 @@ def _attempts(
     kwargs: dict[str, Any],
     dynamic: bool,
     failures: Sequence[Exception],
-) -> Iterator[tuple[bool, bool, dict[str, bool]]]:
-    """What to try in turn: whether small integers are constants and sizes are dynamic, and answers to branches."""
+) -> Iterator[_Attempt]:
+    """What to try in turn: the most dynamic sizes first, all of them fixed at last."""
     answers: dict[str, bool] = {}
+    levels = [(args, kwargs, False)]
+    if dynamic:
+        widened = _widened(module, args, kwargs)
+        levels.insert(0, (args, kwargs, True))
+        if widened is not None:
+            levels.insert(0, (*widened, True))
     for settle in (False, True):
         if settle:
             answers = settled(module, args, kwargs) if any(map(_on_values, failures)) else {}
             if not answers:
                 return
         for frozen in (False, True):
-            for sizes in (True, False) if dynamic else (False,):
-                yield frozen, sizes, answers
+            for level in levels:
+                yield _Attempt(*level, frozen, answers)
+
+
+def _traced(module: torch.nn.Module, attempt: _Attempt) -> Program:
+    """The program of an attempt; one with dynamic sizes has limits, since expressions of sizes may grow without end."""
+    if not attempt.dynamic:
+        return program_of(_export(module, attempt.args, attempt.kwargs, False), module)
+    with at_most(SECONDS), symbolic.patch(symbol_guard_limit_before_specialize=CONDITIONS):
+        return program_of(_export(module, attempt.args, attempt.kwargs, True), module)
 
 
 def _export(
     module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: bool
 ) -> torch.export.ExportedProgram:
-    with torch.no_grad(), _quiet(), _named_inputs(module, args, kwargs):
+    with torch.no_grad(), _quiet(), _named_inputs(module, args, kwargs), any_number_of_steps():
         shapes = None
         if dynamic:
             given = inspect.signature(module.forward).bind(*args, **kwargs)
@@ -97,10 +135,10 @@ def _export(
 
 def _widened(
     module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
     """The example with a batch of two instead of one, since torch takes a size of one for a constant.
 
-    It is the example itself where the model does not take that, or does something else with it.
+    None where the model does not take that, or does something else with it.
     """
 
     def twice(leaf: Any) -> Any:
@@ -112,12 +150,12 @@ def _widened(
         with torch.no_grad(), torch.random.fork_rng(devices=[]), undisturbed(module) as changed:
             one, two = (pytree.tree_leaves(module(*a, **k)) for a, k in copied(((args, kwargs), doubled)))
             if changed():  # a state may be made anew for another batch
-                return args, kwargs
+                return None
     except Exception:  # whatever the model raises for a batch of two
-        return args, kwargs
+        return None
     pairs = [(a, b) for a, b in zip(one, two, strict=False) if isinstance(a, torch.Tensor)]
     same = len(one) == len(two) and all(a.shape == b.shape or a.shape[1:] == b.shape[1:] for a, b in pairs)
-    return doubled if same and any(a.shape != b.shape for a, b in pairs) else (args, kwargs)
+    return doubled if same and any(a.shape != b.shape for a, b in pairs) else None
 
 
 @contextmanager
@@ -153,11 +191,11 @@ def _any_size(leaf: Any) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what torch logs of an attempt that fails: the last failure is told."""
+    """Without what torch logs and prints of an attempt that fails: the last failure is told."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -1,0 +1,61 @@
+"""Which sizes stay dynamic, and that looking for them ends."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402
+
+from pytorch_to_mlx.capture.export import export  # noqa: E402
+from pytorch_to_mlx.capture.limits import at_most  # noqa: E402
+from pytorch_to_mlx.capture.sizes import expression  # noqa: E402
+from pytorch_to_mlx.capture.state import Program  # noqa: E402
+
+
+def fixed(program: Program) -> list[list[bool]]:
+    """Of each input, which axes have a fixed size."""
+    return [[bool(expression(size).is_Integer) for size in node.meta["val"].shape] for node in program.inputs]
+
+
+class Tagged(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(4, 5, batch_first=True, bidirectional=True)
+        self.head = nn.Linear(10, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.tanh(self.lstm(x)[0]))
+
+
+def test_any_number_of_steps() -> None:
+    assert fixed(export(Tagged(), (torch.randn(1, 7, 4),))) == [[False, False, True]]
+
+
+class Masked(nn.Module):
+    """As torchaudio's Emformer: a batch of one needs no mask; the mask of a larger one depends on values."""
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        if len(x) > 1:
+            x = x.masked_fill(torch.arange(int(lengths.max())) >= lengths[:, None], 0)
+        return x.cumsum(1)
+
+
+def test_a_batch_of_one_stays_where_a_larger_one_cannot_be_traced() -> None:
+    program = export(Masked(), (torch.randn(1, 7), torch.tensor([7])))
+    assert fixed(program) == [[True, False], [True]] and not program.notes
+
+
+def test_an_endless_block_ends() -> None:
+    def endless() -> None:
+        while True:
+            try:
+                sum(range(100))
+            except Exception:
+                continue
+
+    with pytest.raises(TimeoutError, match=r"more than 0\.2 s of processor time"), at_most(0.2):
+        endless()
+    with at_most(100):
+        pass
