@@ -162,7 +162,7 @@ RECOGNISERS |= {
         "sigmoid": "nn.Sigmoid",
         "silu": "nn.SiLU",
         "mish": "nn.Mish",
-        "hardswish": "nn.HardSwish",
+        "hardswish": "nn.Hardswish",
         "softsign": "nn.Softsign",
         "log_sigmoid": "nn.LogSigmoid",
     }.items()
