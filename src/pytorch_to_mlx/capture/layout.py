@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import sympy
 import torch
 from torch import fx
 
 from pytorch_to_mlx.capture.clean import is_size, operator_name
 from pytorch_to_mlx.capture.operators.registry import SPATIAL
-from pytorch_to_mlx.capture.sizes import expression
+from pytorch_to_mlx.capture.sizes import axis_groups, expression
 from pytorch_to_mlx.capture.state import Program
 
 PERMUTE = torch.ops.aten.permute.default
@@ -393,7 +392,7 @@ def _past_view(graph: fx.Graph, node: fx.Node) -> None:
         return
     assert isinstance(source, fx.Node)
     before, after = list(source.meta["val"].shape), list(node.meta["val"].shape)
-    groups = _groups(before, after)
+    groups = axis_groups(before, after)
     if groups is None:
         return
     starts = []
@@ -411,49 +410,6 @@ def _past_view(graph: fx.Graph, node: fx.Node) -> None:
     node.args = (source.args[0], shape)
     if order != sorted(order):
         _turn(graph, node, order)
-
-
-def _groups(before: list[Any], after: list[Any]) -> list[tuple[list[int], list[int]]] | None:
-    """The least groups of neighbouring axes with equal numbers of elements before and after."""
-    groups: list[tuple[list[int], list[int]]] = []
-    i = j = 0
-    while i < len(before) or j < len(after):
-        ins, outs = [], []
-        a, b = sympy.Integer(1), sympy.Integer(1)
-        if i < len(before):
-            ins.append(i)
-            a = expression(before[i])
-            i += 1
-        if j < len(after):
-            outs.append(j)
-            b = expression(after[j])
-            j += 1
-        while sympy.expand(a - b) != 0:
-            ratio = sympy.simplify(a / b)
-            if (
-                (ratio.is_number and ratio < 1) or (not ratio.is_number and ratio.as_numer_denom()[0].is_number)
-            ) and i < len(before):
-                ins.append(i)
-                a = a * expression(before[i])
-                i += 1
-            elif j < len(after):
-                outs.append(j)
-                b = b * expression(after[j])
-                j += 1
-            elif i < len(before):
-                ins.append(i)
-                a = a * expression(before[i])
-                i += 1
-            else:
-                return None
-        if not ins or not outs:
-            if not groups:
-                return None
-            groups[-1][0].extend(ins)
-            groups[-1][1].extend(outs)
-        else:
-            groups.append((ins, outs))
-    return groups
 
 
 # Stored tensors.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sympy
@@ -73,3 +74,47 @@ def _encloses(text: str) -> bool:
         if depth == 0 and place < len(text) - 1:
             return False
     return True
+
+
+def axis_groups(before: Sequence[Any], after: Sequence[Any]) -> list[tuple[list[int], list[int]]] | None:
+    """The least groups of neighbouring axes with equal numbers of elements in two shapes of one array.
+
+    The example's sizes tell which side lacks an axis; that a group is complete must hold for all sizes.
+    """
+    groups: list[tuple[list[int], list[int]]] = []
+    i = j = 0
+    while i < len(before) or j < len(after):
+        ins = [i] if i < len(before) else []
+        outs = [j] if j < len(after) else []
+        i, j = i + len(ins), j + len(outs)
+        while not _equal([before[axis] for axis in ins], [after[axis] for axis in outs]):
+            fewer = _example(before[axis] for axis in ins) < _example(after[axis] for axis in outs)
+            if i < len(before) and (fewer or j == len(after)):
+                ins.append(i)
+                i += 1
+            elif j < len(after):
+                outs.append(j)
+                j += 1
+            else:
+                return None
+        if ins and outs:
+            groups.append((ins, outs))
+        elif not groups:
+            return None
+        else:
+            groups[-1][0].extend(ins)
+            groups[-1][1].extend(outs)
+    return groups
+
+
+def _example(sizes: Iterable[Any]) -> int:
+    """The product of sizes in the example."""
+    return math.prod(size.node.hint if isinstance(size, torch.SymInt) else int(size) for size in sizes)
+
+
+def _equal(some: Sequence[Any], others: Sequence[Any]) -> bool:
+    """Whether two products of sizes are the same whatever the inputs' shapes."""
+    if _example(some) != _example(others):
+        return False
+    a, b = (sympy.Mul(*map(expression, sizes)) for sizes in (some, others))
+    return a == b or sympy.expand(a - b) == 0
