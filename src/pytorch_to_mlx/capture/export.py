@@ -109,7 +109,7 @@ def _attempts(
             answers = settled(module, args, kwargs) if any(map(_on_values, failures)) else {}
             if not answers:
                 return
-        for frozen in (False, True):
+        for frozen in (False, True) if any(map(_numbers, module.modules())) else (False,):
             for level in levels:
                 yield _Attempt(*level, frozen, answers)
 
@@ -208,11 +208,7 @@ def _constants(module: torch.nn.Module) -> Iterator[None]:
     changed: list[tuple[torch.nn.Module, str, torch.Tensor, bool]] = []
     kinds: list[tuple[torch.nn.Module, type]] = []
     for each in module.modules():
-        single = {
-            name: value
-            for name, value in each._buffers.items()
-            if value is not None and value.numel() == 1 and not value.is_floating_point() and not value.is_complex()
-        }
+        single = _numbers(each)
         if not single:
             continue
         kind = type(each)
@@ -231,6 +227,15 @@ def _constants(module: torch.nn.Module) -> Iterator[None]:
             each.__class__ = kind
         for each, name, value, transient in changed:
             each.register_buffer(name, value, persistent=not transient)
+
+
+def _numbers(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Its buffers that hold one integer."""
+    return {
+        name: value
+        for name, value in module._buffers.items()
+        if value is not None and value.numel() == 1 and not value.is_floating_point() and not value.is_complex()
+    }
 
 
 def _constant(value: torch.Tensor) -> property:
