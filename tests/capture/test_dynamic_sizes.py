@@ -8,9 +8,10 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
+from pytorch_to_mlx.capture.examples import Sizes  # noqa: E402
 from pytorch_to_mlx.capture.export import export  # noqa: E402
 from pytorch_to_mlx.capture.limits import at_most  # noqa: E402
-from pytorch_to_mlx.capture.sizes import expression  # noqa: E402
+from pytorch_to_mlx.capture.sizes import axis_groups, expression  # noqa: E402
 from pytorch_to_mlx.capture.state import Program  # noqa: E402
 
 
@@ -59,3 +60,30 @@ def test_an_endless_block_ends() -> None:
         endless()
     with at_most(100):
         pass
+
+
+class Pairs(nn.Module):
+    """Two images of the same size, a multiple of 8, as torchvision's RAFT takes them."""
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        if x.shape[1] % 8 or len(x) != len(y):
+            raise ValueError("multiples of 8")
+        return torch.cat([x, y], 1)
+
+
+def test_sizes_that_the_model_takes_are_found() -> None:
+    module, given = Pairs(), (torch.randn(1, 16), torch.randn(1, 16))
+    tried = list(Sizes(export(module, given)).candidates(given))
+    taken = []
+    for sizes in tried:
+        x = torch.zeros([*sizes.values()][:2])
+        if x.shape[1] % 8 == 0:
+            taken.append(tuple(module(x, x).shape))
+    assert len(taken) >= 2
+
+
+def test_axes_that_are_joined_and_split() -> None:
+    assert axis_groups([2, 3, 4, 5], [6, 4, 5]) == [([0, 1], [0]), ([2], [1]), ([3], [2])]
+    assert axis_groups([6, 4], [2, 3, 2, 2]) == [([0], [0, 1]), ([1], [2, 3])]
+    assert axis_groups([4, 6], [6, 4]) == [([0, 1], [0, 1])]
+    assert axis_groups([], [1]) is None

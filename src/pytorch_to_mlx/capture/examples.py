@@ -14,8 +14,6 @@ from torch.utils import _pytree as pytree
 from pytorch_to_mlx.capture.sizes import expression
 from pytorch_to_mlx.capture.state import Program
 
-TRIES = 6
-
 
 @dataclass(frozen=True)
 class Example:
@@ -67,12 +65,17 @@ class Sizes:
         }
 
     def candidates(self, tensors: Sequence[torch.Tensor]) -> Iterator[dict[sympy.Symbol, int]]:
-        """Other sizes: somewhat larger, then about twice as large, each size by another number."""
+        """Other sizes, until the model takes some: larger by different numbers, equal ones by the same, multiples."""
         now = self.of(tensors)
-        for step in range(TRIES):
-            yield {
-                symbol: size + 1 + place + step * max(size // 2, 1) for place, (symbol, size) in enumerate(now.items())
-            }
+        different = {symbol: 1 + place for place, symbol in enumerate(now)}
+        by_size = {size: 1 + place for place, size in enumerate(sorted(set(now.values())))}
+        yield {symbol: size + different[symbol] for symbol, size in now.items()}
+        yield {symbol: size + different[symbol] + max(size // 2, 1) for symbol, size in now.items()}
+        yield {symbol: size + by_size[size] for symbol, size in now.items()}
+        yield {symbol: 2 * size for symbol, size in now.items()}
+        yield {symbol: size + max(size // 2, 1) for symbol, size in now.items()}
+        yield {symbol: size + 1 if size == min(now.values()) else size for symbol, size in now.items()}
+        yield {symbol: 3 * size for symbol, size in now.items()}
 
     def resized(self, example: Example, sizes: Mapping[sympy.Symbol, int], name: str) -> Example | None:
         """The example's own values, repeated up to other sizes; None where a size does not come to a number."""
