@@ -9,6 +9,8 @@ from typing import Any
 # How tightly an expression binds, as in Python's grammar.
 CONDITION, COMPARISON, OR, XOR, AND, SHIFT, SUM, PRODUCT, SIGN, POWER, ATOM = range(11)
 
+FLOAT32_MAX = 3.4028234663852886e38
+
 BINARY = {
     "|": OR,
     "^": XOR,
@@ -118,6 +120,8 @@ def number(value: float) -> str:
         return "mx.nan"
     if value in (float("inf"), float("-inf")):
         return "mx.inf" if value > 0 else "-mx.inf"
+    if abs(value) == FLOAT32_MAX:
+        return f"mx.finfo(mx.float32).{'max' if value > 0 else 'min'}"
     return repr(value)
 
 

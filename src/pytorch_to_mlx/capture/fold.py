@@ -59,7 +59,7 @@ def _stored(program: Program, user: fx.Node, source: fx.Node, place: int, values
     value = _evaluate(program, source, values)
     stack = list((user.meta.get("nn_module_stack") or {}).values())
     path = stack[-1][0] if stack else ""
-    leaf = "bias" if place == 2 else "weight"
+    leaf = "weight" if place == WEIGHTS[operator_name(user)][0] else "bias"
     name = f"{path}.{leaf}" if path else leaf
     if name in program.tensors and not _only_for(program, name, source):
         name = free_name(name, program.tensors)

@@ -13,6 +13,7 @@ import torch
 from torch import fx
 
 from pytorch_to_mlx.capture.clean import operator_name, same_size
+from pytorch_to_mlx.capture.simplify import number
 from pytorch_to_mlx.capture.state import Program
 
 aten = torch.ops.aten
@@ -42,16 +43,6 @@ def substitute(graph: fx.Graph, node: Any, target: Callable[..., Any], args: tup
     made.meta = dict(node.meta)
     node.replace_all_uses_with(made)
     return made
-
-
-def number(value: Any) -> float | None:
-    """A constant that is one number; None if `value` is none."""
-    if isinstance(value, fx.Node) and value.op == "call_function":
-        name = operator_name(value)
-        if name == "aten.full.default" and value.args[0] == []:
-            return number(value.args[1])
-        return number(value.args[0]) if name == "aten.scalar_tensor.default" else None
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def is_call(node: Any, *names: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,7 +27,9 @@ from pytorch_to_mlx.capture.observe import ModuleCall
 from pytorch_to_mlx.capture.operators import INEXPRESSIBLE, LOWERINGS
 from pytorch_to_mlx.capture.origin import Origins
 from pytorch_to_mlx.capture.ownership import Ownership
+from pytorch_to_mlx.capture.rotary import fuse_rotary
 from pytorch_to_mlx.capture.scope import Body, Made, MissingSizeError, Scope
+from pytorch_to_mlx.capture.simplify import simplify
 from pytorch_to_mlx.capture.sizes import dimension_names, expression
 from pytorch_to_mlx.capture.state import Program
 from pytorch_to_mlx.capture.tree import Call, build_tree, dissolve, find_ends
@@ -113,7 +116,10 @@ def unsupported(program: Program, origins: Origins) -> list[Unsupported]:
 def prepared(program: Program) -> None:
     """Bring the graph into the form that is written: tidy, weights computed once, channels last."""
     clean(program.graph)
+    simplify(program)
     fuse(program)
+    fuse_rotary(program)
+    clean(program.graph)
     fold_weights(program)
     channels_last(program)
     clean(program.graph)
@@ -236,12 +242,10 @@ class _Writer:
     def _body(self, each: Call) -> Body:
         """The source of a call: sizes that are needed late are named early, or given as arguments."""
         early: list[sympy.Symbol] = []
-        names = self._arguments(each)
+        names, dimensions = self._arguments(each), self._dimensions(each)
         while True:
             try:
-                scope = Scope(
-                    self.program, self.origins, each, self.children, self.ownership, self.dimensions, names, early
-                )
+                scope = Scope(self.program, self.origins, each, self.children, self.ownership, dimensions, names, early)
                 return scope.write()
             except MissingSizeError as error:
                 known = any(
@@ -257,6 +261,19 @@ class _Writer:
                     made.sizes = (*made.sizes, error.symbol)
                 else:
                     raise CaptureError(f"size {error.symbol} follows from no input's shape; pass it as one") from error
+
+    def _dimensions(self, each: Call) -> dict[sympy.Symbol, str]:
+        """What sizes are called within a call: numbered by its own inputs, so that equal modules read the same."""
+        if each is self.root:
+            return self.dimensions
+        sizes = [size for node in each.inputs if _is_tensor(node) for size in node.meta["val"].shape]
+        symbols = [symbol for size in sizes for symbol in sorted(expression(size).free_symbols, key=str)]
+        names: dict[sympy.Symbol, str] = {}
+        for symbol in dict.fromkeys([*symbols, *self.dimensions]):
+            if symbol in self.dimensions:
+                plain = re.sub(r"_\d+$", "", self.dimensions[symbol])
+                names[symbol] = free_name(plain, set(names.values()))
+        return names
 
     def _arguments(self, each: Call) -> list[str]:
         if each is self.root:

@@ -16,7 +16,7 @@ INEXPRESSIBLE: dict[str, str] = {}
 
 
 def lowers(*operators: str) -> Callable[[F], F]:
-    """Register a lowering of ATen's `operators`, such as "add.Tensor".
+    """Register a lowering of ATen's `operators`, such as "add.Tensor", or of functions by their whole names.
 
     It is called with an `Emitter` and the operator's arguments: those that can be given by position, in the order of
     the schema with all defaults filled in, then those that cannot, by name. Tensors are `Tensor`s, sizes `Code` or
@@ -25,7 +25,7 @@ def lowers(*operators: str) -> Callable[[F], F]:
 
     def register(function: F) -> F:
         for operator in operators:
-            full = operator if operator.count(".") == 2 else f"aten.{operator}"
+            full = operator if operator.count(".") >= 2 else f"aten.{operator}"
             if full in LOWERINGS:
                 raise ValueError(f"{full} has two lowerings")
             LOWERINGS[full] = function

@@ -101,10 +101,10 @@ def unsqueeze(e: Emitter, x: Tensor, dim: int) -> Code:
     place = dim % (x.ndim + 1)
     if place == 0 and x.ndim:
         return item(x, "None")
+    if place == 1 and x.ndim:
+        return item(x, ":, None")
     if place == x.ndim and x.ndim:
         return item(x, "..., None")
-    if place == 1:
-        return item(x, ":, None")
     return call("mx.expand_dims", x, place)
 
 
