@@ -137,7 +137,7 @@ def _permuted(graph: fx.Graph, source: fx.Node, order: Sequence[int], like: fx.N
     stack = dict(like.meta.get("nn_module_stack") or {})
     if outside and len(stack) > 1:
         stack.popitem()
-    made.meta["nn_module_stack"] = stack
+    made.meta |= {"nn_module_stack": stack, "moved": True}
     made.meta["val"] = source.meta["val"].permute(tuple(order))
     made.meta["print"] = source.meta.get("print")
     return made
@@ -194,7 +194,7 @@ def _turn(graph: fx.Graph, node: fx.Node, order: Sequence[int]) -> None:
     stack = dict(node.meta.get("nn_module_stack") or {})
     if len(stack) > 1:
         stack.popitem()
-    back.meta |= {"nn_module_stack": stack, "val": node.meta["val"], "print": node.meta.get("print")}
+    back.meta |= {"nn_module_stack": stack, "moved": True, "val": node.meta["val"], "print": node.meta.get("print")}
     node.replace_all_uses_with(back, delete_user_cb=lambda user: user is not back)
     node.meta["val"] = node.meta["val"].permute(tuple(order))
 

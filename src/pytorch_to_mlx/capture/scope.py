@@ -132,11 +132,18 @@ class Scope:
         if self.call.path == "" and self.call.parent is None:
             self._write_results()
         else:
-            returned = [self.value(node).text for node in self.ends]
-            self.lines.append(Line(f"return {', '.join(returned)}"))
+            self._write_return([self.value(node).text for node in self.ends])
         shapes = [shape_text(node.meta["val"].shape, self.dimensions) for node in self.call.inputs]
         shapes += [() for _ in self.children[self.call].sizes]
         return Body(self.arguments, self.lines, self.slots, shapes)
+
+    def _write_return(self, values: Sequence[str]) -> None:
+        """The end of a call; a variable that is there for its sake alone is left out."""
+        last = self.lines[-1] if self.lines else None
+        if last is not None and len(values) == 1 and last.text.startswith(f"{values[0]} = "):
+            self.lines[-1] = Line(f"return {last.text.removeprefix(f'{values[0]} = ')}", last.shape)
+        else:
+            self.lines.append(Line(f"return {', '.join(values)}"))
 
     # What stands for a node.
 
@@ -348,6 +355,8 @@ class Scope:
         if statement is None or not statement.targets:
             return ()
         for other in self.items[self.place + 1 :]:
+            if isinstance(other, fx.Node) and operator_name(other) == "operator.getitem" and other.args[0] is node:
+                continue
             following = self.origins.statement(_final(other), self.call.path)
             if following is None or following == statement:
                 return () if following == statement else statement.targets
@@ -357,7 +366,19 @@ class Scope:
     def _fallback(self, node: fx.Node, callee: Call | None = None) -> str:
         if callee is not None:
             return next((part for part in reversed(self._relative(callee)) if not part.isdigit()), "x")
-        return getattr(node.target, "__name__", "x").partition(".")[0] if node.op == "call_function" else "x"
+        plain = getattr(node.target, "__name__", "x").partition(".")[0] if node.op == "call_function" else "x"
+        return self._helpers_name(node) or plain
+
+    def _helpers_name(self, node: fx.Node) -> str:
+        """What a function that the forward calls names a value that is the last of its statement."""
+        following = self.items[self.place + 1 : self.place + 2]
+        later = self.origins.helpers(_final(following[0]), self.call.path) if following else []
+        for statement in self.origins.helpers(node, self.call.path):
+            if statement in later:
+                return ""
+            if len(statement.targets) == 1 and not statement.unpacks:
+                return statement.targets[0]
+        return ""
 
     def _bind(self, node: fx.Node, name: str) -> str:
         name = next(each for each in numbered(variable_name(name)) if not self._taken(each))
@@ -410,7 +431,7 @@ class Scope:
         """The end of the model: results first, since they may have been computed from states that change."""
         result = self._result(self.program.results, top=True)
         if not self.program.mutated:
-            self.lines.append(Line(f"return {result}"))
+            self._write_return([result])
             return
         name = self._fresh("result")
         self.lines.append(Line(f"{name} = {result}"))

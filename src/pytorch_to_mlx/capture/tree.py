@@ -62,8 +62,12 @@ def build_tree(program: Program, frames_of: Callable[[fx.Node], list[Frame]]) ->
     nodes = [node for node in program.graph.nodes if node.op in ("call_function", "get_attr") and not is_size(node)]
     frames = [frames_of(node) for node in nodes]
     for place in range(1, len(frames)):
-        if not frames[place]:
-            frames[place] = _common(frames[place - 1], next((f for f in frames[place + 1 :] if f), []))
+        moved = bool(nodes[place].meta.get("moved"))
+        if not frames[place] or moved:
+            later = (f for k, f in enumerate(frames[place + 1 :], place + 1) if f and not nodes[k].meta.get("moved"))
+            common = _common(frames[place - 1], next(later, []))
+            if len(common) > len(frames[place]):
+                frames[place] = common
     runs: dict[str, list[int]] = {}
     counts: dict[tuple[str, int], int] = {}
     open_keys: list[str] = []
