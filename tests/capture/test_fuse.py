@@ -52,6 +52,11 @@ FUSED: dict[str, tuple[Function, list[torch.Tensor], str]] = {
     "rms without weight": (lambda x: x / torch.sqrt((x * x).mean(2, True) + 0.1), [X], "rms_norm(x0, None, 0.1)"),
     "attention": (attend, [Q, K, V, MASK], "runtime.scaled_dot_product_attention(x0, x1, x2, scale=0.3, mask=x3)"),
     "attention with two masks": (attend_in_two_sums, [Q, K, V, MASK], "scaled_dot_product_attention(x0, x1, x2, "),
+    "attention of sums": (
+        lambda q, k, v: torch.einsum("bhqk,bhkd->bhqd", torch.einsum("bhqd,bhkd->bhqk", q, k).softmax(-1), v),
+        [Q, K, V],
+        "scaled_dot_product_attention(x0, x1, x2, scale=1.0",
+    ),
     "heads that share keys": (grouped, [Q, K, V], "scaled_dot_product_attention(x0, x1[:, :2], x2[:, :2], "),
 }
 LEFT: dict[str, tuple[Function, list[torch.Tensor], str]] = {
@@ -66,6 +71,7 @@ LEFT: dict[str, tuple[Function, list[torch.Tensor], str]] = {
         [Q, K, V, MASK / 1e30],
         "scaled_dot_product",
     ),
+    "another sum": (lambda q, k: torch.einsum("bhqd,bhkd->bhkq", q, k), [Q, K], "@"),
     "softmax over queries": (lambda q, k, v: torch.softmax(q @ k.mT, -2) @ v, [Q, K, V], "scaled_dot_product"),
 }
 

@@ -219,7 +219,8 @@ class Scope:
             if node is None:
                 names.append("_")
                 continue
-            name = targets[index] if len(targets) == len(nodes) else self._fallback(node)
+            whole = targets[0] if len(targets) == 1 else self._fallback(node)
+            name = targets[index] if len(targets) == len(nodes) else whole
             names.append(self._bind(node, name))
         shape = next((n.meta["val"].shape for n in nodes if n is not None), None)
         self._append(f"{', '.join(names)} = {code.text}", shape)
@@ -366,6 +367,8 @@ class Scope:
     def _fallback(self, node: fx.Node, callee: Call | None = None) -> str:
         if callee is not None:
             return next((part for part in reversed(self._relative(callee)) if not part.isdigit()), "x")
+        if operator_name(node) == "operator.getitem":
+            return "part"
         plain = getattr(node.target, "__name__", "x").partition(".")[0] if node.op == "call_function" else "x"
         return self._helpers_name(node) or plain
 
