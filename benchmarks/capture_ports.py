@@ -72,7 +72,8 @@ def in_upstreams_environment(name: str, options: argparse.Namespace) -> dict[str
     paths = [environments.SCRIPTS.parents[1], environments.SCRIPTS]
     command = [str(interpreter), __file__, name, "--inside", "--rounds", str(options.rounds)]
     command += ["--source", str(options.source)] if options.source else []
-    variables = os.environ | {"OWN_PACKAGES": str(own), "PYTHONPATH": os.pathsep.join(map(str, paths))}
+    tools = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    variables = os.environ | {"OWN_PACKAGES": str(own), "PYTHONPATH": os.pathsep.join(map(str, paths)), "PATH": tools}
     done = subprocess.run(command, env=variables, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.strip().splitlines()[-1])
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -33,7 +33,7 @@ from pytorch_to_mlx.capture.simplify import simplify
 from pytorch_to_mlx.capture.sizes import dimension_names, expression
 from pytorch_to_mlx.capture.state import Program
 from pytorch_to_mlx.capture.tree import Call, build_tree, dissolve, find_ends
-from pytorch_to_mlx.errors import CaptureError
+from pytorch_to_mlx.errors import CaptureError, MissingDependencyError
 
 
 @dataclass(frozen=True)
@@ -324,11 +324,23 @@ def _is_tensor(node: fx.Node) -> bool:
 
 def formatted(source: str) -> str:
     """The source as ruff formats it."""
-    command = [sys.executable, "-m", "ruff", "format", "--isolated", "--line-length", str(WIDTH), "-"]
+    command = [_ruff(), "format", "--isolated", "--line-length", str(WIDTH), "-"]
     done = subprocess.run(command, input=source, capture_output=True, text=True, check=False)
     if done.returncode:
         raise CaptureError(f"the generated source is no Python ({done.stderr.strip().splitlines()[:1]}); report this")
     return done.stdout
+
+
+def _ruff() -> str:
+    try:
+        from ruff.__main__ import find_ruff_bin
+
+        return find_ruff_bin()
+    except (ImportError, FileNotFoundError):
+        if found := shutil.which("ruff"):
+            return found
+        told = "generated source is formatted with ruff: pip install 'pytorch-to-mlx[capture]'"
+        raise MissingDependencyError(told) from None
 
 
 def result_of(value: Any) -> Any:
