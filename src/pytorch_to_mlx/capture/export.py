@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from pytorch_to_mlx.capture.state import Program, program_of
 from pytorch_to_mlx.errors import CaptureError
 
 TORCH = Path(torch.__file__).parent
-SECONDS = 90.0
+SECONDS = 60.0
 """Of processor time, for tracing with dynamic sizes."""
 CONDITIONS = 200
 """How many comparisons may involve one size before torch takes it as fixed: each makes the next ones slower."""
@@ -38,14 +39,14 @@ class _Attempt:
     """One way to trace a module.
 
     Attributes:
-        dynamic: whether sizes are.
+        dynamic: which sizes are: "all", those of the first axes ("batch"), or none ("").
         frozen: whether buffers of one integer are constants.
         answers: to branches on values.
     """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    dynamic: bool
+    dynamic: str
     frozen: bool
     answers: dict[str, bool]
 
@@ -77,8 +78,9 @@ def export(
                 failures.append(error)
                 continue
             program.notes += told(each.answers)
-            if dynamic and not each.dynamic:
-                program.notes += (f"sizes are fixed as in the example: {_reason(failures[0])}",)
+            if dynamic and each.dynamic != "all":
+                which = "sizes but that of the batch" if each.dynamic else "sizes"
+                program.notes += (f"{which} are fixed as in the example: {_reason(failures[0])}",)
             given = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
             program.given = [leaf.detach() for leaf in given]
             observe(program, module, args, kwargs)
@@ -98,12 +100,12 @@ def _attempts(
 ) -> Iterator[_Attempt]:
     """What to try in turn: the most dynamic sizes first, all of them fixed at last."""
     answers: dict[str, bool] = {}
-    levels = [(args, kwargs, False)]
+    levels = [(args, kwargs, "")]
     if dynamic:
         widened = _widened(module, args, kwargs)
-        levels.insert(0, (args, kwargs, True))
+        levels.insert(0, (args, kwargs, "all"))
         if widened is not None:
-            levels.insert(0, (*widened, True))
+            levels = [(*widened, "all"), levels[0], (*widened, "batch"), levels[1]]
     for settle in (False, True):
         if settle:
             answers = settled(module, args, kwargs) if any(map(_on_values, failures)) else {}
@@ -111,25 +113,26 @@ def _attempts(
                 return
         for frozen in (False, True) if any(map(_numbers, module.modules())) else (False,):
             for level in levels:
-                yield _Attempt(*level, frozen, answers)
+                if level[2] != "all" or not any(isinstance(failure, TimeoutError) for failure in failures):
+                    yield _Attempt(*level, frozen, answers)
 
 
 def _traced(module: torch.nn.Module, attempt: _Attempt) -> Program:
     """The program of an attempt; one with dynamic sizes has limits, since expressions of sizes may grow without end."""
     if not attempt.dynamic:
-        return program_of(_export(module, attempt.args, attempt.kwargs, False), module)
+        return program_of(_export(module, attempt.args, attempt.kwargs, ""), module)
     with at_most(SECONDS), symbolic.patch(symbol_guard_limit_before_specialize=CONDITIONS):
-        return program_of(_export(module, attempt.args, attempt.kwargs, True), module)
+        return program_of(_export(module, attempt.args, attempt.kwargs, attempt.dynamic), module)
 
 
 def _export(
-    module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: bool
+    module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: str
 ) -> torch.export.ExportedProgram:
     with torch.no_grad(), _quiet(), _named_inputs(module, args, kwargs), any_number_of_steps():
         shapes = None
         if dynamic:
             given = inspect.signature(module.forward).bind(*args, **kwargs)
-            shapes = pytree.tree_map(_any_size, dict(given.arguments))
+            shapes = pytree.tree_map(partial(_any_size, dynamic == "batch"), dict(given.arguments))
         return torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
 
 
@@ -185,8 +188,10 @@ def _named_inputs(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[s
         del module.forward
 
 
-def _any_size(leaf: Any) -> Any:
-    return dict.fromkeys(range(leaf.ndim), torch.export.Dim.AUTO) if isinstance(leaf, torch.Tensor) else None
+def _any_size(batch: bool, leaf: Any) -> Any:
+    if not isinstance(leaf, torch.Tensor):
+        return None
+    return dict.fromkeys(range(min(leaf.ndim, 1) if batch else leaf.ndim), torch.export.Dim.AUTO)
 
 
 @contextmanager

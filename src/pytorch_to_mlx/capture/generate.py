@@ -241,7 +241,7 @@ class _Writer:
 
     def _body(self, each: Call) -> Body:
         """The source of a call: sizes that are needed late are named early, or given as arguments."""
-        early: list[sympy.Symbol] = []
+        early: list[sympy.Expr] = []
         names, dimensions = self._arguments(each), self._dimensions(each)
         while True:
             try:
@@ -249,18 +249,18 @@ class _Writer:
                 return scope.write()
             except MissingSizeError as error:
                 known = any(
-                    expression(size) == error.symbol
+                    expression(size) == error.size
                     for node in each.inputs
                     if _is_tensor(node)
                     for size in node.meta["val"].shape
                 )
                 made = self.children[each]
-                if known and error.symbol not in early:
-                    early.append(error.symbol)
-                elif each is not self.root and error.symbol not in made.sizes:
-                    made.sizes = (*made.sizes, error.symbol)
+                if known and error.size not in early:
+                    early.append(error.size)
+                elif each is not self.root and error.size not in made.sizes:
+                    made.sizes = (*made.sizes, error.size)
                 else:
-                    raise CaptureError(f"size {error.symbol} follows from no input's shape; pass it as one") from error
+                    raise CaptureError(f"size {error.size} follows from no input's shape; pass it as one") from error
 
     def _dimensions(self, each: Call) -> dict[sympy.Symbol, str]:
         """What sizes are called within a call: numbered by its own inputs, so that equal modules read the same."""

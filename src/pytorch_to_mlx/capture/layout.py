@@ -119,8 +119,13 @@ def _order(node: Any) -> tuple[int, ...] | None:
 
 
 def _is_of_images(order: tuple[int, ...] | None) -> bool:
-    """Whether a transposition turns images or sequences; others, as those of attention's heads, stay where they are."""
-    return order is not None and order in (order_to_last(len(order)), inverse(order_to_last(len(order))))
+    """Whether a transposition turns images or sequences: spatial axes as a whole change places with all channels'.
+
+    Others, as those of attention's heads, stay where they are.
+    """
+    if order is None or len(order) < 3 or order[0] != 0 or order[1] == 1:
+        return False
+    return list(order[1:]) == [*range(order[1], len(order)), *range(1, order[1])]
 
 
 def _permuted(graph: fx.Graph, source: fx.Node, order: Sequence[int], like: fx.Node, outside: bool) -> fx.Node:
@@ -397,7 +402,7 @@ def _past_view(graph: fx.Graph, node: fx.Node) -> None:
         return
     starts = []
     for ins, _ in groups:
-        axes = [back[dim] for dim in ins]
+        axes = [back[dim] for dim in ins if len(ins) == 1 or expression(before[dim]) != 1]
         if axes != list(range(axes[0], axes[0] + len(axes))) if axes else False:
             return
         starts.append(axes[0] if axes else -1)

@@ -18,7 +18,15 @@ from pytorch_to_mlx.capture.names import free_name, numbered, variable_name
 from pytorch_to_mlx.capture.operators import LOWERINGS
 from pytorch_to_mlx.capture.origin import Origins
 from pytorch_to_mlx.capture.ownership import Ownership
-from pytorch_to_mlx.capture.sizes import expression, shape_text, size_code
+from pytorch_to_mlx.capture.sizes import (
+    expression,
+    local_symbol,
+    localised,
+    relative_to,
+    size_code,
+    size_name,
+    size_text,
+)
 from pytorch_to_mlx.capture.state import Program
 from pytorch_to_mlx.capture.tree import Call
 
@@ -27,10 +35,15 @@ INLINE = 72  # characters of an expression that may stand within another
 
 @dataclass
 class Line:
-    """A line of `__call__`, and the shape that a comment tells."""
+    """A line of `__call__`, and the shape that a comment tells.
+
+    Attributes:
+        read: of a line that reads sizes: the array, and the variable of each axis that is read.
+    """
 
     text: str
     shape: tuple[str, ...] | None = None
+    read: tuple[str, dict[int, str]] | None = None
 
 
 @dataclass
@@ -54,9 +67,9 @@ class Body:
 class MissingSizeError(Exception):
     """A size is needed where no shape tells it any more."""
 
-    def __init__(self, symbol: sympy.Symbol) -> None:
-        super().__init__(str(symbol))
-        self.symbol = symbol
+    def __init__(self, size: sympy.Expr) -> None:
+        super().__init__(str(size))
+        self.size = size
 
 
 @dataclass
@@ -71,7 +84,7 @@ class Made:
     outputs: Sequence[fx.Node]
     unpack: Sequence[fx.Node | None] = ()
     method: str = ""
-    sizes: Sequence[sympy.Symbol] = ()
+    sizes: Sequence[sympy.Expr] = ()
 
 
 class Scope:
@@ -86,7 +99,7 @@ class Scope:
         ownership: Ownership,
         dimensions: dict[sympy.Symbol, str],
         argument_names: Sequence[str],
-        early: Sequence[sympy.Symbol] = (),
+        early: Sequence[sympy.Expr] = (),
     ) -> None:
         self.program, self.origins, self.call, self.children = program, origins, call, children
         self.ownership, self.dimensions = ownership, dimensions
@@ -96,7 +109,8 @@ class Scope:
         self.parts: dict[fx.Node, tuple[Code, ...]] = {}
         self.holders: dict[str, fx.Node | None] = {}
         self.pending: dict[fx.Node, set[str]] = {}
-        self.sizes: dict[sympy.Symbol, str] = {}
+        self.sizes: dict[sympy.Expr, sympy.Symbol] = {}
+        self.local = self._local_sizes()
         self.items = list(call.items)
         self.ends = call.outputs
         self.uses = self._count_uses()
@@ -105,12 +119,10 @@ class Scope:
         self.arguments = []
         for node, name in zip(call.inputs, argument_names, strict=True):
             self.arguments.append(self._bind(node, name))
-        for symbol in children[call].sizes:
-            name = self._fresh(dimensions.get(symbol, "size"))
-            self.holders[name], self.sizes[symbol] = None, name
-            self.arguments.append(name)
-        for symbol in early:  # while the arguments whose shapes tell them have their names
-            self._name_size(symbol)
+        for size in children[call].sizes:
+            self.arguments.append(self._size_variable(size))
+        for size in early:  # while the arguments whose shapes tell them have their names
+            self._resolved(size)
 
     def write(self) -> Body:
         """The source of the call."""
@@ -133,7 +145,7 @@ class Scope:
             self._write_results()
         else:
             self._write_return([self.value(node).text for node in self.ends])
-        shapes = [shape_text(node.meta["val"].shape, self.dimensions) for node in self.call.inputs]
+        shapes = [self._shape_text(node.meta["val"].shape) for node in self.call.inputs]
         shapes += [() for _ in self.children[self.call].sizes]
         return Body(self.arguments, self.lines, self.slots, shapes)
 
@@ -158,29 +170,67 @@ class Scope:
 
     def size(self, value: Any) -> Code:
         """The expression of a size at this place."""
-        expr = expression(value)
-        for symbol in sorted(expr.free_symbols, key=str):
-            self._size_of(symbol)  # type: ignore[arg-type]
-        return size_code(expr, self.sizes)
+        return size_code(self._resolved(expression(value)), {})
 
-    def _size_of(self, symbol: sympy.Symbol) -> Code:
-        if symbol not in self.sizes:
-            self._name_size(symbol)
-        return Code(self.sizes[symbol])
-
-    def _name_size(self, symbol: sympy.Symbol) -> None:
+    def _resolved(self, size: sympy.Expr) -> sympy.Expr:
+        """A size in terms of those that are variables here; what a shape tells becomes one."""
+        if size.is_number or size in self.sizes:
+            return self.sizes.get(size, size)
         for node, code in self.values.items():
             value = node.meta.get("val")
             if not isinstance(value, torch.Tensor) or self.holders.get(code.text) is not node:
                 continue
-            for axis, size in enumerate(value.shape):
-                if expression(size) == symbol:
-                    name = self._fresh(self.dimensions.get(symbol, "size"))
-                    self.holders[name] = None
-                    self.sizes[symbol] = name
-                    self.lines.append(Line(f"{name} = {code.text}.shape[{axis}]"))
-                    return
-        raise MissingSizeError(symbol)
+            for axis, each in enumerate(value.shape):
+                if expression(each) == size:
+                    self._read(self._size_variable(size), code.text, axis, value.ndim)
+                    return self.sizes[size]
+        told = self._told()
+        if size in told or size.is_Symbol:
+            raise MissingSizeError(size)
+        for base in (*self.sizes, *told):
+            if relative_to(size, base, local_symbol("n")) is not None:
+                symbol = self._resolved(base)
+                if isinstance(symbol, sympy.Symbol) and (found := relative_to(size, base, symbol)) is not None:
+                    return found
+        reachable = all(symbol in self.sizes or symbol in told for symbol in size.free_symbols)
+        if not reachable and not isinstance(size, sympy.Mul) and self.call.parent is not None:
+            raise MissingSizeError(size)
+        return size.func(*map(self._resolved, size.args))  # type: ignore[arg-type]
+
+    def _read(self, name: str, array: str, axis: int, ndim: int) -> None:
+        """Read a size from a shape; several together are unpacked."""
+        found = {axis: name}
+        if self.lines and (last := self.lines[-1].read) is not None and last[0] == array:
+            found |= last[1]
+            self.lines.pop()
+        texts = ", ".join(found.get(each, "_") for each in range(ndim))
+        text = f"{name} = {array}.shape[{axis}]" if len(found) == 1 else f"{texts} = {array}.shape"
+        self.lines.append(Line(text, read=(array, found)))
+
+    def _told(self) -> list[sympy.Expr]:
+        """The sizes that the shapes of arguments tell, in their order."""
+        shapes = (node.meta["val"].shape for node in self.call.inputs if isinstance(node.meta["val"], torch.Tensor))
+        return list(dict.fromkeys(expression(size) for shape in shapes for size in shape))
+
+    def _size_variable(self, size: sympy.Expr) -> str:
+        name = self._fresh(str(self.local.get(size, size_name(size, self.dimensions))))
+        self.holders[name], self.sizes[size] = None, local_symbol(name)
+        return name
+
+    def _local_sizes(self) -> dict[sympy.Expr, sympy.Symbol]:
+        """What to call the sizes of the arguments, in comments too: `height` is that of what the module is given."""
+        if self.call.parent is None:
+            return {symbol: local_symbol(name) for symbol, name in self.dimensions.items()}
+        told = sorted((size for size in self._told() if not size.is_number), key=lambda size: not size.is_Symbol)
+        local: dict[sympy.Expr, sympy.Symbol] = {}
+        for size in told:
+            taken = set(map(str, local.values()))
+            local[size] = local_symbol(free_name(size_name(size, self.dimensions), taken))
+        return local
+
+    def _shape_text(self, shape: Sequence[Any]) -> tuple[str, ...]:
+        names = {symbol: str(symbol) for symbol in self.local.values()}
+        return tuple(size_text(localised(expression(size), self.local), names) for size in shape)
 
     # Statements.
 
@@ -227,7 +277,9 @@ class Scope:
 
     def _write_call(self, callee: Call) -> None:
         made = self.children[callee]
-        arguments = [self.value(node) for node in made.inputs] + [self._size_of(symbol) for symbol in made.sizes]
+        arguments = [self.value(node) for node in made.inputs] + [
+            size_code(self._resolved(size), {}) for size in made.sizes
+        ]
         function = self.ownership.code(self.call.path, callee.path)
         code = call(f"{function}.{made.method}" if made.method else function, *arguments)
         if made.unpack and len(made.outputs) == 1:
@@ -257,7 +309,7 @@ class Scope:
         self._append(f"{self._bind(node, name)} = {code.text}", node.meta["val"].shape)
 
     def _append(self, text: str, shape: Sequence[Any] | None) -> None:
-        self.lines.append(Line(text, shape_text(shape, self.dimensions) if shape is not None and len(shape) else None))
+        self.lines.append(Line(text, self._shape_text(shape) if shape is not None and len(shape) else None))
 
     def lower(self, node: fx.Node) -> Any:
         """What a lowering makes of a node."""
@@ -320,7 +372,7 @@ class Scope:
         first, second, end = (self.children[calls[i]] for i in (0, 1, -1))
         fed = [index for index, node in enumerate(second.inputs) if node in first.outputs]
         arguments = [self.value(node).text for node in first.inputs]
-        arguments += [self._size_of(symbol).text for symbol in first.sizes]
+        arguments += [size_code(self._resolved(size), {}).text for size in first.sizes]
         targets = self._targets(end.outputs[0])
         names = []
         for order, index in enumerate(fed):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial, reduce
 from typing import Any
 
 import sympy
 import torch
+from torch.utils._sympy.functions import FloorDiv, Max, Min, Mod, PythonMod
 from torch.utils._sympy.printers import PythonPrinter
 
-from pytorch_to_mlx.capture.code import ATOM, PRODUCT, SUM, Code
+from pytorch_to_mlx.capture.code import ATOM, SUM, Code, as_code, binary, call, unary
 from pytorch_to_mlx.capture.names import free_name
 
 DIMENSIONS = {
@@ -40,40 +42,99 @@ def dimension_names(values: Sequence[torch.Tensor]) -> dict[sympy.Symbol, str]:
     return names
 
 
-def size_code(expr: sympy.Expr, names: dict[sympy.Symbol, str]) -> Code:
-    """The Python expression of a size."""
-    if isinstance(expr, sympy.Integer):
-        return Code(str(int(expr)))
+def size_code(expr: sympy.Expr, names: Mapping[sympy.Expr, str]) -> Code:
+    """The Python expression of a size; symbols without a name are written as they are."""
+    if expr in names or expr.is_Symbol:
+        return Code(names.get(expr, str(expr)))
+    if expr.is_Integer:
+        return as_code(int(expr))  # type: ignore[arg-type]
+    if (quotient := as_quotient(expr)) is not None:
+        return binary("//", *(size_code(each, names) for each in quotient))
+    if isinstance(expr, sympy.Add):
+        return _sum(expr, names)
+    if isinstance(expr, sympy.Mul):
+        sign, factors = (-1, -expr) if expr.could_extract_minus_sign() else (1, expr)
+        parts = [size_code(each, names) for each in sympy.Mul.make_args(factors)]
+        product = reduce(partial(binary, "*"), parts)
+        return product if sign > 0 else unary("-", product)
+    if isinstance(expr, sympy.Pow) and expr.exp.is_Integer and expr.exp.is_positive:
+        return binary("**", size_code(expr.base, names), int(expr.exp))
+    if isinstance(expr, Mod | PythonMod):
+        return binary("%", *(size_code(each, names) for each in expr.args))  # type: ignore[arg-type]
+    if isinstance(expr, Max | Min):
+        return call("max" if isinstance(expr, Max) else "min", *(size_code(each, names) for each in expr.args))
+    return _printed(expr, names)
+
+
+def _sum(expr: sympy.Add, names: Mapping[sympy.Expr, str]) -> Code:
+    """What is added first, what is subtracted then, a number last."""
+    terms = sorted(expr.args, key=lambda term: (bool(term.is_Integer), term.could_extract_minus_sign(), str(term)))
+    total = size_code(terms[0], names)  # type: ignore[arg-type]
+    for term in terms[1:]:
+        less = term.could_extract_minus_sign()
+        total = binary("-" if less else "+", total, size_code(-term if less else term, names))  # type: ignore[arg-type]
+    return total
+
+
+def _printed(expr: sympy.Expr, names: Mapping[sympy.Expr, str]) -> Code:
     text = PythonPrinter().doprint(expr)
     for symbol in sorted(expr.free_symbols, key=lambda s: -len(str(s))):
-        text = re.sub(rf"\b{re.escape(str(symbol))}\b", names[symbol], text)  # type: ignore[index]
-    text = re.sub(r"\b(\d+)\*", r"\1 * ", text).replace("//", " // ")
-    while text.startswith("(") and text.endswith(")") and _encloses(text):
-        text = text[1:-1].strip()
-    if text.isidentifier() or text.isdigit():
-        return Code(text)
-    return Code(
-        text, SUM if isinstance(expr, sympy.Add) else PRODUCT if isinstance(expr, sympy.Mul) else min(SUM, ATOM)
-    )
+        text = re.sub(rf"\b{re.escape(str(symbol))}\b", names.get(symbol, str(symbol)), text)  # type: ignore[call-overload]
+    return Code(text, min(SUM, ATOM))
 
 
-def shape_text(shape: Sequence[Any], names: dict[sympy.Symbol, str]) -> tuple[str, ...]:
+def as_quotient(expr: sympy.Expr) -> tuple[sympy.Expr, sympy.Expr] | None:
+    """Numerator and divisor of a size that is one floor division, as 1 + (n - 1) // 2 is (n + 1) // 2."""
+    number, rest = expr.as_coeff_Add()
+    if not isinstance(rest, FloorDiv) or not number.is_Integer:
+        return None
+    numerator, divisor = rest.args
+    if not divisor.is_Integer and number != 0:
+        return None
+    return sympy.expand(numerator + number * divisor), divisor  # type: ignore[return-value, operator]
+
+
+def relative_to(expr: sympy.Expr, base: sympy.Expr, known: sympy.Symbol) -> sympy.Expr | None:
+    """`expr` as a floor division of `base`, which `known` stands for: (n + 7) // 8 of (n + 3) // 4."""
+    quotient, inner = as_quotient(expr), as_quotient(base)
+    if quotient is None or inner is None or not (quotient[1].is_Integer and inner[1].is_Integer):
+        return None
+    if quotient[1] % inner[1] != 0:  # type: ignore[operator]
+        return None
+    shift = sympy.expand(quotient[0] - inner[0]) / inner[1]
+    return FloorDiv(known + shift, quotient[1] / inner[1]) if shift.is_Integer else None
+
+
+def localised(expr: sympy.Expr, known: Mapping[sympy.Expr, sympy.Symbol]) -> sympy.Expr:
+    """`expr` in terms of sizes that have a symbol of their own."""
+    if expr in known or not expr.args:
+        return known.get(expr, expr)
+    for base, symbol in known.items():
+        if (found := relative_to(expr, base, symbol)) is not None:
+            return found
+    return expr.func(*(localised(each, known) for each in expr.args))  # type: ignore[arg-type]
+
+
+def local_symbol(name: str) -> sympy.Symbol:
+    """What stands for a size that has a name."""
+    return sympy.Symbol(name, integer=True, positive=True)
+
+
+def size_name(expr: sympy.Expr, names: Mapping[sympy.Symbol, str]) -> str:
+    """What to call a size: as the dimension that it follows from."""
+    found = sorted({names.get(symbol, "size") for symbol in expr.free_symbols})  # type: ignore[call-overload]
+    return found[0] if len(found) == 1 else "length" if found == ["height", "width"] else "size"
+
+
+def shape_text(shape: Sequence[Any], names: Mapping[sympy.Symbol, str]) -> tuple[str, ...]:
     """The sizes of a shape for a comment."""
-    texts = []
-    for size in shape:
-        expr = expression(size)
-        known = all(symbol in names for symbol in expr.free_symbols)
-        texts.append(size_code(expr, names).text if known else "?")
-    return tuple(texts)
+    return tuple(size_text(expression(size), names) for size in shape)
 
 
-def _encloses(text: str) -> bool:
-    depth = 0
-    for place, character in enumerate(text):
-        depth += {"(": 1, ")": -1}.get(character, 0)
-        if depth == 0 and place < len(text) - 1:
-            return False
-    return True
+def size_text(expr: sympy.Expr, names: Mapping[sympy.Symbol, str]) -> str:
+    """A size for a comment."""
+    known = all(symbol in names for symbol in expr.free_symbols)
+    return size_code(expr, names).text if known else "?"  # type: ignore[arg-type]
 
 
 def axis_groups(before: Sequence[Any], after: Sequence[Any]) -> list[tuple[list[int], list[int]]] | None:
