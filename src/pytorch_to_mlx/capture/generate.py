@@ -14,7 +14,7 @@ import sympy
 import torch
 from torch import fx
 
-from pytorch_to_mlx.capture import recurrent_layers  # noqa: F401  (it registers its layers)
+from pytorch_to_mlx.capture import recurrent_layers, spatial_layers  # noqa: F401  (they register their layers)
 from pytorch_to_mlx.capture.classes import WIDTH, Classes, Constructor, Instance, attributes, method_name
 from pytorch_to_mlx.capture.clean import clean, is_size, operator_name
 from pytorch_to_mlx.capture.code import Slots

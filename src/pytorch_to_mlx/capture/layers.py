@@ -78,7 +78,8 @@ def layer_of(program: Program, callee: Call) -> Layer | None:
     return layer if layer is None or set(layer.inputs).isdisjoint(nodes) else None
 
 
-def _arguments(node: fx.Node) -> list:
+def arguments_of(node: fx.Node) -> list:
+    """All arguments of an operator in the order of its schema, with defaults."""
     schema = node.target._schema.arguments  # type: ignore[union-attr]
     return [
         node.args[place] if place < len(node.args) else node.kwargs.get(each.name, each.default_value)
@@ -86,13 +87,14 @@ def _arguments(node: fx.Node) -> list:
     ]
 
 
-def _layer(
+def made_of(
     node: fx.Node,
     name: str,
     inputs: list,
     numbers: Mapping[str, object],
     layouts: dict[str, tuple[int, ...]] | None = None,
 ) -> Layer | None:
+    """The layer `name(numbers)`, called with `inputs`; a number whose name begins with _ is given by position."""
     if not all(isinstance(each, fx.Node) for each in inputs):
         return None
 
@@ -109,48 +111,48 @@ def _layer(
 
 @recognises("linear.default")
 def _linear(node: fx.Node, own: Own) -> Layer | None:
-    x, weight, bias = _arguments(node)
+    x, weight, bias = arguments_of(node)
     matrix = own.named(weight, "weight")
     if matrix is None or (bias is not None and own.named(bias, "bias") is None):
         return None
     outputs, inputs = matrix.shape
     sizes = {"_input_dims": inputs, "_output_dims": outputs}
-    return _layer(node, "nn.Linear", [x], sizes | ({"bias": False} if bias is None else {}))
+    return made_of(node, "nn.Linear", [x], sizes | ({"bias": False} if bias is None else {}))
 
 
 @recognises("embedding.default")
 def _embedding(node: fx.Node, own: Own) -> Layer | None:
-    weight, indices = _arguments(node)[:2]
+    weight, indices = arguments_of(node)[:2]
     matrix = own.named(weight, "weight")
     if matrix is None:
         return None
-    return _layer(node, "nn.Embedding", [indices], {"_num_embeddings": matrix.shape[0], "_dims": matrix.shape[1]})
+    return made_of(node, "nn.Embedding", [indices], {"_num_embeddings": matrix.shape[0], "_dims": matrix.shape[1]})
 
 
 @recognises("layer_norm.default")
 def _layer_norm(node: fx.Node, own: Own) -> Layer | None:
-    x, shape, weight, bias, eps, _ = _arguments(node)
+    x, shape, weight, bias, eps, _ = arguments_of(node)
     if len(shape) != 1:
         return None
     if weight is None and bias is None:
-        return _layer(node, "nn.LayerNorm", [x], {"_dims": shape[0], "eps": eps, "affine": False})
+        return made_of(node, "nn.LayerNorm", [x], {"_dims": shape[0], "eps": eps, "affine": False})
     if own.named(weight, "weight") is None or (bias is not None and own.named(bias, "bias") is None):
         return None
-    return _layer(
+    return made_of(
         node, "nn.LayerNorm", [x], {"_dims": shape[0], "eps": eps} | ({"bias": False} if bias is None else {})
     )
 
 
 @recognises("rms_norm.default")
 def _rms_norm(node: fx.Node, own: Own) -> Layer | None:
-    x, shape, weight, eps = _arguments(node)
+    x, shape, weight, eps = arguments_of(node)
     if len(shape) != 1 or eps is None or own.named(weight, "weight") is None:
         return None
-    return _layer(node, "nn.RMSNorm", [x], {"_dims": shape[0], "eps": eps})
+    return made_of(node, "nn.RMSNorm", [x], {"_dims": shape[0], "eps": eps})
 
 
 def _activation(name: str, **numbers: object) -> Recogniser:
-    return lambda node, own: _layer(node, name, [node.args[0]], numbers)
+    return lambda node, own: made_of(node, name, [node.args[0]], numbers)
 
 
 RECOGNISERS |= {
@@ -172,7 +174,7 @@ RECOGNISERS |= {
 @recognises("gelu.default")
 def _gelu(node: fx.Node, own: Own) -> Layer | None:
     tanh = node.kwargs.get("approximate", "none") == "tanh"
-    return _layer(node, "nn.GELU", [node.args[0]], {"approx": "precise"} if tanh else {})
+    return made_of(node, "nn.GELU", [node.args[0]], {"approx": "precise"} if tanh else {})
 
 
 def _owned(own: Own, **tensors: object) -> bool:
@@ -180,13 +182,13 @@ def _owned(own: Own, **tensors: object) -> bool:
     return all(node is None or own.named(node, name) is not None for name, node in tensors.items())
 
 
-def _different(**numbers: tuple[object, object]) -> dict[str, object]:
+def different(**numbers: tuple[object, object]) -> dict[str, object]:
     """Numbers that are not what the layer has anyway."""
     return {name: value for name, (value, default) in numbers.items() if value != default}
 
 
 def _convolution(node: fx.Node, own: Own) -> Layer | None:
-    x, weight, bias, stride, padding, dilation, groups = _arguments(node)
+    x, weight, bias, stride, padding, dilation, groups = arguments_of(node)
     if own.named(weight, "weight") is None or not _owned(own, bias=bias):
         return None
     outputs, *kernel, inputs = weight.meta["val"].shape
@@ -198,7 +200,7 @@ def _convolution(node: fx.Node, own: Own) -> Layer | None:
         padding = [before for before, _ in widths]
     name = {1: "runtime.Conv1d", 2: "nn.Conv2d", 3: "nn.Conv3d"}[rank]
     numbers = {"_in_channels": inputs * groups, "_out_channels": outputs, "_kernel_size": single(kernel)}
-    numbers |= _different(
+    numbers |= different(
         stride=(single(stride), 1),
         padding=(single(padding), 0),
         dilation=(single(dilation), 1),
@@ -207,7 +209,7 @@ def _convolution(node: fx.Node, own: Own) -> Layer | None:
     )
     if rank == 3 and (groups != 1 or single(dilation) != 1):
         return None
-    return _layer(node, name, [x], numbers)
+    return made_of(node, name, [x], numbers)
 
 
 for _rank in (1, 2, 3):
@@ -216,7 +218,7 @@ for _rank in (1, 2, 3):
 
 @recognises("conv_transpose1d.default", "conv_transpose2d.input", "conv_transpose3d.input")
 def _transposed(node: fx.Node, own: Own) -> Layer | None:
-    x, weight, bias, stride, padding, output_padding, groups, dilation = _arguments(node)
+    x, weight, bias, stride, padding, output_padding, groups, dilation = arguments_of(node)
     if own.named(weight, "weight") is None or not _owned(own, bias=bias) or groups != 1:
         return None
     outputs, *kernel, inputs = weight.meta["val"].shape
@@ -224,44 +226,44 @@ def _transposed(node: fx.Node, own: Own) -> Layer | None:
         return None  # which MLX's leaves out, and runtime's function does not
     name = {1: "runtime.ConvTranspose1d", 2: "nn.ConvTranspose2d", 3: "nn.ConvTranspose3d"}[len(kernel)]
     numbers = {"_in_channels": inputs, "_out_channels": outputs, "_kernel_size": single(kernel)}
-    numbers |= _different(
+    numbers |= different(
         stride=(single(stride), 1),
         padding=(single(padding), 0),
         dilation=(single(dilation), 1),
         output_padding=(single(output_padding), 0),
         bias=(bias is not None, True),
     )
-    return _layer(node, name, [x], numbers)
+    return made_of(node, name, [x], numbers)
 
 
 @recognises("batch_norm.default")
 def _batch_norm(node: fx.Node, own: Own) -> Layer | None:
-    x, weight, bias, mean, variance, training, _, eps, _ = _arguments(node)
+    x, weight, bias, mean, variance, training, _, eps, _ = arguments_of(node)
     plain = weight is None and bias is None
     if training or mean is None or not _owned(own, weight=weight, bias=bias, running_mean=mean, running_var=variance):
         return None
     if not plain and (weight is None or bias is None):
         return None
     numbers = {"_num_features": mean.meta["val"].shape[0]}
-    return _layer(node, "nn.BatchNorm", [x], numbers | _different(eps=(eps, 1e-5), affine=(not plain, True)))
+    return made_of(node, "nn.BatchNorm", [x], numbers | different(eps=(eps, 1e-5), affine=(not plain, True)))
 
 
 @recognises("group_norm.default")
 def _group_norm(node: fx.Node, own: Own) -> Layer | None:
-    x, groups, weight, bias, eps, _ = _arguments(node)
+    x, groups, weight, bias, eps, _ = arguments_of(node)
     if not _owned(own, weight=weight, bias=bias) or (weight is None) != (bias is None):
         return None
     numbers = {"_num_groups": groups, "_dims": x.meta["val"].shape[-1]}
-    numbers |= _different(eps=(eps, 1e-5), affine=(weight is not None, True)) | {"pytorch_compatible": True}
-    return _layer(node, "nn.GroupNorm", [x], numbers)
+    numbers |= different(eps=(eps, 1e-5), affine=(weight is not None, True)) | {"pytorch_compatible": True}
+    return made_of(node, "nn.GroupNorm", [x], numbers)
 
 
 @recognises("instance_norm.default")
 def _instance_norm(node: fx.Node, own: Own) -> Layer | None:
-    x, weight, bias, _, _, own_statistics, _, eps, _ = _arguments(node)
+    x, weight, bias, _, _, own_statistics, _, eps, _ = arguments_of(node)
     if not own_statistics or not _owned(own, weight=weight, bias=bias) or (weight is None) != (bias is None):
         return None
     numbers = {"_dims": x.meta["val"].shape[-1]}
-    return _layer(
-        node, "nn.InstanceNorm", [x], numbers | _different(eps=(eps, 1e-5), affine=(weight is not None, False))
+    return made_of(
+        node, "nn.InstanceNorm", [x], numbers | different(eps=(eps, 1e-5), affine=(weight is not None, False))
     )

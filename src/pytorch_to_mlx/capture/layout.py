@@ -63,6 +63,11 @@ REDUCTIONS = {
 """Operators that remove axes, or keep them with one element: place of the argument that names them."""
 
 
+PADDINGS = {
+    "aten.constant_pad_nd.default",
+    "aten.pad.default",
+    *(f"aten.{kind}_pad{rank}d.default" for kind in ("reflection", "replication") for rank in (1, 2, 3)),
+}
 ELEMENTWISE = {
     "aten._to_copy.default",
     "aten.copy.default",
@@ -234,7 +239,7 @@ def _move_past(program: Program, node: fx.Node) -> None:
         _past_axis(program.graph, node, *SAME_RANK[name])
     elif name in REDUCTIONS:
         _past_reduction(program.graph, node, REDUCTIONS[name])
-    elif name in ("aten.constant_pad_nd.default", "aten.pad.default"):
+    elif name in PADDINGS:
         _past_padding(program.graph, node)
     elif name in ("aten.expand.default", "aten.repeat.default"):
         _past_sizes(program.graph, node)
@@ -362,12 +367,10 @@ def _past_reduction(graph: fx.Graph, node: fx.Node, place: int) -> None:
 def _past_padding(graph: fx.Graph, node: fx.Node) -> None:
     source = node.args[0]
     back = _order(source)
-    args: list[Any] = list(node.args)
-    mode = args[2] if operator_name(node) == "aten.pad.default" and len(args) > 2 else "constant"
-    if back is None or mode != "constant":
+    if back is None:
         return
     assert isinstance(source, fx.Node)
-    given: Any = args[1]
+    given: Any = node.args[1]
     ndim = len(back)
     pairs = {ndim - 1 - place // 2: (given[place], given[place + 1]) for place in range(0, len(given), 2)}
     order = inverse(back)

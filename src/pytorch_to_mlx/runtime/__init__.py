@@ -123,6 +123,7 @@ from pytorch_to_mlx.runtime.shapes import (
     view_as_real,
 )
 from pytorch_to_mlx.runtime.sorting import argsort, histc, kthvalue, searchsorted, sort, topk
+from pytorch_to_mlx.runtime.spatial_layers import AvgPool, MaxPool, PixelShuffle, PixelUnshuffle, Upsample
 from pytorch_to_mlx.runtime.special import (
     digamma,
     erfc,
@@ -153,11 +154,16 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "AvgPool",
     "Conv1d",
     "ConvTranspose1d",
     "GRUCell",
     "LSTMCell",
+    "MaxPool",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "RNNCell",
+    "Upsample",
     "adaptive_avg_pool",
     "adaptive_max_pool",
     "adaptive_max_pool_with_indices",
