@@ -96,7 +96,8 @@ def other_values(example: Example, share: float = 1.0, seed: int = 0) -> Example
 
     Args:
         example: the one that they are like.
-        share: how much of a floating-point number is new; the rest is the example's.
+        share: how much of a floating-point number is new; the rest is the example's. More than 1 leads further away
+            from the example than its own numbers are from one another.
         seed: of the numbers.
     """
     rng = np.random.default_rng(seed)
