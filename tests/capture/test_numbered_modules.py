@@ -41,3 +41,33 @@ def test_what_a_module_numbers_is_a_list_of_its_class(tmp_path: Path, monkeypatc
     assert made.report.passed
     assert made.generated.tensors["layers.0.layers.0.weight"] == ("0.0.weight", None)
     assert "self.layers = [nn.Linear(4, 4), nn.Tanh()]" in made.generated.source
+
+
+class Padded(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(4, 4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(nn.functional.pad(x, (2, 0), mode="reflect"))
+
+
+class Residual(nn.Module):
+    """What Padded returns is used as it is, and in torch's order: it is returned once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = Padded(), Padded()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x)
+        return self.second(torch.relu(x)).flatten(1) + x.flatten(1)
+
+
+def test_a_module_returns_a_value_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(trust.STORE, str(tmp_path / "trusted"))
+    torch.manual_seed(0)
+    made = capture(subject_of(Residual().eval(), (torch.randn(2, 4, 9),), origin="mine"), tmp_path / "made")
+    assert made.report.passed
+    returned = [line.split("return ")[1] for line in made.generated.source.splitlines() if "return " in line]
+    assert len(returned) == 3 and not any("," in each.split("(")[0] for each in returned)

@@ -89,6 +89,7 @@ def channels_last(program: Program) -> None:
         elif node.target is PERMUTE:
             _merge(node)
     _store_permuted(program)
+    _leave_once(graph)
     for node in reversed(list(graph.nodes)):
         if node.target is PERMUTE and not node.users:
             graph.erase_node(node)
@@ -418,6 +419,24 @@ def _past_view(graph: fx.Graph, node: fx.Node) -> None:
     node.args = (source.args[0], shape)
     if order != sorted(order):
         _turn(graph, node, order)
+
+
+def _leave_once(graph: fx.Graph) -> None:
+    """Transpose what a module returns in its caller, where the caller uses it channels-last too."""
+    for node in [node for node in graph.nodes if node.target is PERMUTE and node.users]:
+        source, stack = node.args[0], dict(node.meta.get("nn_module_stack") or {})
+        own = next(reversed(stack), None)
+        assert isinstance(source, fx.Node)
+        if own not in (source.meta.get("nn_module_stack") or {}):
+            continue
+        inside = [user for user in node.users if own in (user.meta.get("nn_module_stack") or {})]
+        outside = [user for user in source.users if own not in (user.meta.get("nn_module_stack") or {})]
+        if inside or not outside:
+            continue
+        first = min(node.users)
+        shared = (first.meta.get("nn_module_stack") or dict([next(iter(stack.items()))])).keys() & stack.keys()
+        node.meta["nn_module_stack"] = {key: value for key, value in stack.items() if key in shared}
+        first.prepend(node)
 
 
 # Stored tensors.

@@ -134,15 +134,17 @@ class _Proof:
                 return
 
     def _upstream(self, example: Example) -> Values:
-        wanted = {(tap.path, tap.upstream_call, tap.upstream_result): tap.name for tap in self.taps}
+        wanted: dict[tuple[str, int, int], list[str]] = {}
+        for tap in self.taps:
+            wanted.setdefault((tap.path, tap.upstream_call, tap.upstream_result), []).append(tap.name)
         calls: dict[str, int] = {}
         values: Values = {}
 
         def seen(path: str, arguments: Mapping[str, Any], output: Any) -> None:
             call = calls[path] = calls.get(path, -1) + 1
             for place, leaf in enumerate(pytree.tree_leaves(output)):
-                if (path, call, place) in wanted and isinstance(leaf, torch.Tensor):
-                    values[wanted[path, call, place]] = _array(leaf)
+                if isinstance(leaf, torch.Tensor):
+                    values.update(dict.fromkeys(wanted.get((path, call, place), ()), _array(leaf)))
 
         module = self.subject.module
         with torch.no_grad(), torch.random.fork_rng(devices=[]), undisturbed(module):
