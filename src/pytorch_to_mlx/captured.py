@@ -29,6 +29,32 @@ class Input:
 
 
 @dataclass(frozen=True)
+class Allowed:
+    """Numbers that a named size may have: from `least` to `most`, in steps.
+
+    Attributes:
+        least: None where the model's code sets no limit.
+        step: sizes are multiples of it, counted from `least` where there is one.
+    """
+
+    least: int | None = None
+    most: int | None = None
+    step: int = 1
+
+    def __contains__(self, size: int) -> bool:
+        if self.most is not None and size > self.most:
+            return False
+        return size >= (self.least or 0) and (size - (self.least or 0)) % self.step == 0
+
+    def __str__(self) -> str:
+        steps = f" in steps of {self.step}" if self.step > 1 else ""
+        if self.least is None and self.most is None:
+            return f"a multiple of {self.step}"
+        least = self.least or self.step
+        return f"{least} to {self.most}{steps}" if self.most else f"{least} or more{steps}"
+
+
+@dataclass(frozen=True)
 class CapturedConfig:
     """The `config` entry of `config.json`.
 
@@ -37,6 +63,7 @@ class CapturedConfig:
         notes: what capture said of it.
         unused: tensors of the PyTorch model that nothing reads.
         folded: stored tensors that were computed from others of the PyTorch model, by name.
+        sizes: of named sizes that the PyTorch model branches on: those for which it does what was captured.
     """
 
     root: str
@@ -44,6 +71,7 @@ class CapturedConfig:
     notes: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     folded: Mapping[str, tuple[str, ...]] | None = None
+    sizes: Mapping[str, Allowed] | None = None
 
     @classmethod
     def parse(cls, fields: Mapping[str, Any]) -> CapturedConfig:
@@ -80,6 +108,7 @@ class CapturedModel:
     def __init__(self, network: nn.Module, config: CapturedConfig) -> None:
         self.network = network
         self.inputs = config.inputs
+        self.sizes = config.sizes or {}
 
     def __call__(self, *inputs: Any) -> Any:
         """The model's results, in the structure that the PyTorch model returns. Integers may be of any width.
@@ -89,7 +118,7 @@ class CapturedModel:
         """
         arrays = [value if isinstance(value, mx.array) else mx.array(value) for value in inputs]
         arrays = [_widened(array, each) for array, each in zip(arrays, chain(self.inputs, repeat(None)), strict=False)]
-        check_inputs(self.inputs, arrays)
+        check_inputs(self.inputs, arrays, self.sizes)
         return self.network(*arrays)
 
 
@@ -100,7 +129,9 @@ def _widened(array: mx.array, expected: Input | None) -> mx.array:
     return array.astype(getattr(mx, expected.dtype))
 
 
-def check_inputs(expected: Sequence[Input], arrays: Sequence[mx.array]) -> None:
+def check_inputs(
+    expected: Sequence[Input], arrays: Sequence[mx.array], allowed: Mapping[str, Allowed] | None = None
+) -> None:
     """Compare with what was captured.
 
     Raises:
@@ -120,6 +151,12 @@ def check_inputs(expected: Sequence[Input], arrays: Sequence[mx.array]) -> None:
             raise UsageError(f"input {each.name} has shape {tuple(array.shape)}; the model was captured for {shown}")
         if str(array.dtype).rpartition(".")[2] != each.dtype:
             raise UsageError(f"input {each.name} is {str(array.dtype).rpartition('.')[2]}; it must be {each.dtype}")
+    for name, numbers in (allowed or {}).items():
+        if name in sizes and sizes[name] not in numbers:
+            raise UsageError(
+                f"{name} is {sizes[name]}; the model was captured for {numbers}, and its original does something else "
+                "otherwise: capture it with an example of that size"
+            )
 
 
 def build(folder: Path, config: CapturedConfig, *, trusted: bool) -> nn.Module:

@@ -11,6 +11,7 @@ import sympy
 import torch
 from torch.utils import _pytree as pytree
 
+from pytorch_to_mlx.capture.conditions import guards, hold
 from pytorch_to_mlx.capture.sizes import expression
 from pytorch_to_mlx.capture.state import Program
 
@@ -51,6 +52,7 @@ class Sizes:
             for node in program.inputs
             if isinstance(node.meta.get("val"), torch.Tensor)
         ]
+        self.conditions = guards(program)
         self.symbols = sorted(
             {symbol for shape in self.shapes for size in shape for symbol in size.free_symbols}, key=str
         )
@@ -78,8 +80,10 @@ class Sizes:
         yield {symbol: 3 * size for symbol, size in now.items()}
 
     def resized(self, example: Example, sizes: Mapping[sympy.Symbol, int], name: str) -> Example | None:
-        """The example's own values, repeated up to other sizes; None where a size does not come to a number."""
+        """The example's own values, repeated up to other sizes; None where torch's conditions on sizes do not hold."""
         made = []
+        if not hold(self.conditions, sizes):
+            return None
         for shape, tensor in zip(self.shapes, example.tensors, strict=True):
             for axis, size in enumerate(shape):
                 wanted = size.xreplace({symbol: sympy.Integer(number) for symbol, number in sizes.items()})

@@ -15,9 +15,11 @@ import ml_dtypes
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
+import sympy
 import torch
 from mlx.utils import tree_flatten
 
+from pytorch_to_mlx.capture.conditions import allowed, guards
 from pytorch_to_mlx.capture.examples import Example, Sizes
 from pytorch_to_mlx.capture.generate import Generated, generate
 from pytorch_to_mlx.capture.proof import BAR, prove, to_mlx
@@ -91,7 +93,8 @@ def capture(
     with FolderWriter(folder, force=force) as writer:
         note("capturing with torch.export")
         program = subject.program(dynamic=dynamic)
-        sizes, inputs = Sizes(program), described_inputs(program)
+        sizes, inputs, names = Sizes(program), described_inputs(program), input_sizes(program)
+        restricted = allowed(guards(program, own=True), names)
         note("writing the source")
         generated = generate(program)
         nodes = sum(node.op == "call_function" for node in program.graph.nodes)
@@ -108,6 +111,7 @@ def capture(
             notes=program.notes,
             unused=generated.unused,
             folded=program.folded or None,
+            sizes=restricted or None,
         )
         config = _config(subject, settings, network, quantization)
         arrays = {name: _numpy(value) for name, value in dict(tree_flatten(network.parameters())).items()}
@@ -125,10 +129,16 @@ def capture(
     return Captured(folder, config, settings, generated, report, network, nodes)
 
 
+def input_sizes(program: Program) -> dict[sympy.Symbol, str]:
+    """The names of dynamic sizes."""
+    values = (node.meta.get("val") for node in program.inputs)
+    return dimension_names([value for value in values if isinstance(value, torch.Tensor)])
+
+
 def described_inputs(program: Program) -> tuple[Input, ...]:
     """What the model takes; dynamic sizes have names."""
     nodes = {node: name for node, name in program.inputs.items() if isinstance(node.meta.get("val"), torch.Tensor)}
-    names = dimension_names([node.meta["val"] for node in nodes])
+    names = input_sizes(program)
     return tuple(
         Input(
             name,
