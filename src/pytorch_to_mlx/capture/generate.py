@@ -287,11 +287,15 @@ class _Writer:
             name = self.program.states[node].rpartition(".")[2] if state else next(plain)
             if not state and (observed := self._observed(each)):
                 given = (call.argument(node.meta.get("print")) for _, call in observed)
-                name = next(filter(None, given), None) or next(
-                    (name for name in observed[0][1].absent if name not in names), "x"
-                )
+                name = next(filter(None, given), None) or self._absent(node, observed[0][1], names)
             names.append(free_name(variable_name(name), names))
         return names
+
+    def _absent(self, node: fx.Node, observed: ModuleCall, taken: list[str]) -> str:
+        """The name of an argument that eager mode does without: an input's own, or that of a mask, if there is one."""
+        free = [name for name in observed.absent if name not in taken]
+        own = self.program.inputs.get(node)
+        return own if own in free else next((name for name in free if "mask" in name), next(iter(free), "x"))
 
     def _file(self) -> str:
         body = "\n\n".join(each.source() for each in self.classes.found)

@@ -15,7 +15,6 @@ from torch import fx
 
 from pytorch_to_mlx.capture.tree import Frame
 
-TORCH = str(Path(torch.__file__).parent)
 LINE = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
 
 
@@ -82,17 +81,6 @@ class Origins:
             if file == span[0] and span[1] <= int(line) <= span[2]:
                 return _statement_at(file, int(line))
         return None
-
-    def helpers(self, node: fx.Node, path: str) -> list[Statement]:
-        """The statements of functions that the forward of the module at `path` calls for a node, innermost first."""
-        span = self._forwards.get(path)
-        found: list[Statement] = []
-        for file, line, _ in reversed(LINE.findall(node.meta.get("stack_trace") or "")):
-            if span is None or (file == span[0] and span[1] <= int(line) <= span[2]):
-                return found
-            if not file.startswith(TORCH):
-                found.append(_statement_at(file, int(line)))
-        return []
 
     def line(self, node: fx.Node) -> str:
         """`file:line` of the innermost line that made a node, for people."""

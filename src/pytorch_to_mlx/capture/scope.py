@@ -421,19 +421,7 @@ class Scope:
             return next((part for part in reversed(self._relative(callee)) if not part.isdigit()), "x")
         if operator_name(node) == "operator.getitem":
             return "part"
-        plain = getattr(node.target, "__name__", "x").partition(".")[0] if node.op == "call_function" else "x"
-        return self._helpers_name(node) or plain
-
-    def _helpers_name(self, node: fx.Node) -> str:
-        """What a function that the forward calls names a value that is the last of its statement."""
-        following = self.items[self.place + 1 : self.place + 2]
-        later = self.origins.helpers(_final(following[0]), self.call.path) if following else []
-        for statement in self.origins.helpers(node, self.call.path):
-            if statement in later:
-                return ""
-            if len(statement.targets) == 1 and not statement.unpacks:
-                return statement.targets[0]
-        return ""
+        return getattr(node.target, "__name__", "x").partition(".")[0] if node.op == "call_function" else "x"
 
     def _bind(self, node: fx.Node, name: str) -> str:
         name = next(each for each in numbered(variable_name(name)) if not self._taken(each))
