@@ -179,7 +179,7 @@ def markdown(results: list[dict[str, Any]]) -> str:
 
 def _campplus() -> tuple:
     import torch
-    from _chatterbox_checkpoint import seeded_s3gen
+    from _chatterbox_checkpoint import seeded_s3gen  # type: ignore[import-not-found]
 
     from pytorch_to_mlx.components.campplus import CAMPPlus
 
@@ -189,7 +189,7 @@ def _campplus() -> tuple:
 
 def _hift() -> tuple:
     import torch
-    from _chatterbox_checkpoint import seeded_s3gen
+    from _chatterbox_checkpoint import seeded_s3gen  # type: ignore[import-not-found]
 
     from pytorch_to_mlx.components.hift import HiFT
 
@@ -216,7 +216,7 @@ def _hift() -> tuple:
 
 def _s3_tokenizer() -> tuple:
     import torch
-    from _chatterbox_checkpoint import seeded_s3gen
+    from _chatterbox_checkpoint import seeded_s3gen  # type: ignore[import-not-found]
 
     from pytorch_to_mlx.components.s3_tokenizer import S3TokenizerV2
 
@@ -238,7 +238,7 @@ def _s3_tokenizer() -> tuple:
 
 def _voice_encoder() -> tuple:
     import torch
-    from _chatterbox_checkpoint import seeded_voice_encoder
+    from _chatterbox_checkpoint import seeded_voice_encoder  # type: ignore[import-not-found]
 
     from pytorch_to_mlx.components.voice_encoder.network import VoiceEncoder
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import mlx.core as mx
 import numpy as np
-import pytest
+import torch
+from torch import nn
 
-torch = pytest.importorskip("torch")
-
-from torch import nn  # noqa: E402
-
-from pytorch_to_mlx.capture.export import export  # noqa: E402
-from pytorch_to_mlx.capture.generate import generate  # noqa: E402
-from pytorch_to_mlx.capture.package import built  # noqa: E402
+from pytorch_to_mlx.capture.export import export
+from pytorch_to_mlx.capture.generate import generate
+from pytorch_to_mlx.capture.package import built
 
 NAMES = """
     CELU ELU GELU Hardshrink Hardsigmoid Hardswish Hardtanh LeakyReLU LogSigmoid Mish ReLU ReLU6 SELU Sigmoid SiLU

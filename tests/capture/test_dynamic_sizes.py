@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import nn
 
-torch = pytest.importorskip("torch")
-
-from torch import nn  # noqa: E402
-
-from pytorch_to_mlx.capture.examples import Sizes  # noqa: E402
-from pytorch_to_mlx.capture.export import export  # noqa: E402
-from pytorch_to_mlx.capture.limits import at_most  # noqa: E402
-from pytorch_to_mlx.capture.sizes import axis_groups, expression  # noqa: E402
-from pytorch_to_mlx.capture.state import Program  # noqa: E402
+from pytorch_to_mlx.capture.examples import Sizes
+from pytorch_to_mlx.capture.export import export
+from pytorch_to_mlx.capture.limits import at_most
+from pytorch_to_mlx.capture.sizes import axis_groups, expression
+from pytorch_to_mlx.capture.state import Program
 
 
 def fixed(program: Program) -> list[list[bool]]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sympy
 import torch
 from operator_cases import assert_same, to_mlx
 from torch import nn
-from torch.utils._sympy.functions import FloorDiv
+from torch.utils._sympy import functions
 
 from pytorch_to_mlx.capture.generate import generate, result_of
 from pytorch_to_mlx.capture.sizes import local_symbol, localised, relative_to, size_code
 from pytorch_to_mlx.capture.state import program_of
+
+FloorDiv: Any = functions.FloorDiv  # whose type sympy does not tell
 
 AUTO = torch.export.Dim.AUTO
 N = sympy.Symbol("s0", integer=True, positive=True)

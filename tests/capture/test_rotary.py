@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from operator_cases import assert_same, run
@@ -64,7 +66,7 @@ def part_of_the_head(x: torch.Tensor) -> torch.Tensor:
         (part_of_the_head, "traditional=False, base=100.0, scale=1.0, offset=0"),
     ],
 )
-def test_rotary(function: object, numbers: str) -> None:
+def test_rotary(function: Any, numbers: str) -> None:
     """Halves or neighbours as pairs, in one sum or in parts."""
     got, want, source = run(function, [X])
     assert_same(got, want)
@@ -73,7 +75,7 @@ def test_rotary(function: object, numbers: str) -> None:
 
 
 @pytest.mark.parametrize("function", [scaled, other_frequencies, along_the_heads])
-def test_left_alone(function: object) -> None:
+def test_left_alone(function: Any) -> None:
     """A factor, other frequencies, another axis: no rotation that MLX has."""
     got, want, source = run(function, [X])
     assert_same(got, want)

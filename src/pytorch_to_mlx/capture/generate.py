@@ -267,7 +267,7 @@ class _Writer:
         if each is self.root:
             return self.dimensions
         sizes = [size for node in each.inputs if _is_tensor(node) for size in node.meta["val"].shape]
-        symbols = [symbol for size in sizes for symbol in sorted(expression(size).free_symbols, key=str)]
+        symbols: list[Any] = [symbol for size in sizes for symbol in sorted(expression(size).free_symbols, key=str)]
         names: dict[sympy.Symbol, str] = {}
         for symbol in dict.fromkeys([*symbols, *self.dimensions]):
             if symbol in self.dimensions:

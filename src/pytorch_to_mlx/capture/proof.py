@@ -107,10 +107,12 @@ class _Proof:
         given = Example("example", self.subject.args, self.subject.kwargs)
         theirs = self._upstream(given)
         yield given, theirs
+        calls = 2 if self.generated.stateful else 1
         try:
+            found = given, theirs
             for share in SHARES:
-                other = replace(other_values(given, share), calls=2 if self.generated.stateful else 1)
-                found = (other, self._upstream(other))
+                other = replace(other_values(given, share), calls=calls)
+                found = other, self._upstream(other)
                 if SENSITIVE <= _sensitivity([(given, theirs), found]) < np.inf:
                     break
             yield found

@@ -96,7 +96,7 @@ def _regions(node: fx.Node, given: set[fx.Node]) -> Iterator[tuple[fx.Node, list
             (x,) = frontier
             before = x.meta.get("val")
             alike = isinstance(before, torch.Tensor) and before.dtype == value.dtype
-            if alike and same_shape(before.shape, value.shape):
+            if alike and same_shape(before.shape, value.shape):  # type: ignore[union-attr]
                 yield x, tables
                 return
 
@@ -182,9 +182,9 @@ def _value(program: Program, node: fx.Node, known: Mapping[fx.Node, torch.Tensor
             elif each.op != "call_function":
                 raise ValueError(each)
             else:
-                args, kwargs = (fx.map_arg(part, of) for part in (each.args, each.kwargs))
+                args, kwargs = fx.map_arg(each.args, of), fx.map_arg(each.kwargs, of)
                 target: Any = each.target
-                values[each] = target(*args, **kwargs)
+                values[each] = target(*args, **kwargs)  # type: ignore[misc]
         return values[each]
 
     try:

@@ -54,7 +54,7 @@ def size_code(expr: sympy.Expr, names: Mapping[sympy.Expr, str]) -> Code:
         return _sum(expr, names)
     if isinstance(expr, sympy.Mul):
         sign, factors = (-1, -expr) if expr.could_extract_minus_sign() else (1, expr)
-        parts = [size_code(each, names) for each in sympy.Mul.make_args(factors)]
+        parts = [size_code(each, names) for each in sympy.Mul.make_args(factors)]  # type: ignore[arg-type]
         product = reduce(partial(binary, "*"), parts)
         return product if sign > 0 else unary("-", product)
     if isinstance(expr, sympy.Pow) and expr.exp.is_Integer and expr.exp.is_positive:
@@ -62,7 +62,7 @@ def size_code(expr: sympy.Expr, names: Mapping[sympy.Expr, str]) -> Code:
     if isinstance(expr, Mod | PythonMod):
         return binary("%", *(size_code(each, names) for each in expr.args))  # type: ignore[arg-type]
     if isinstance(expr, Max | Min):
-        return call("max" if isinstance(expr, Max) else "min", *(size_code(each, names) for each in expr.args))
+        return call("max" if isinstance(expr, Max) else "min", *(size_code(each, names) for each in expr.args))  # type: ignore[arg-type]
     return _printed(expr, names)
 
 
@@ -102,7 +102,7 @@ def relative_to(expr: sympy.Expr, base: sympy.Expr, known: sympy.Symbol) -> symp
     if quotient[1] % inner[1] != 0:  # type: ignore[operator]
         return None
     shift = sympy.expand(quotient[0] - inner[0]) / inner[1]
-    return FloorDiv(known + shift, quotient[1] / inner[1]) if shift.is_Integer else None
+    return FloorDiv(known + shift, quotient[1] / inner[1]) if shift.is_Integer else None  # type: ignore[return-value]
 
 
 def localised(expr: sympy.Expr, known: Mapping[sympy.Expr, sympy.Symbol]) -> sympy.Expr:
