@@ -28,7 +28,7 @@ from pytorch_to_mlx.capture.state import Program, program_of
 from pytorch_to_mlx.errors import CaptureError
 
 TORCH = Path(torch.__file__).parent
-SECONDS = 60.0
+SECONDS = 45.0
 """Of processor time, for tracing with dynamic sizes."""
 CONDITIONS = 200
 """How many comparisons may involve one size before torch takes it as fixed: each makes the next ones slower."""
