@@ -1,6 +1,7 @@
 """All steps of one recurrent layer in one direction.
 
-All products with the input are one; a step is a product with the state and a few fused operations.
+All products with the input are one; a step is a product with the state and a few fused operations. States and gates of
+a step are (units, batch): the product w h takes half the time of h w^T on a CPU, and gates are parts in one piece.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pytorch_to_mlx.layers.device import can_compile, linux_cpu
 
 States = tuple[mx.array, ...]
 Run = Callable[..., tuple[mx.array, States]]
-MANY_STEPS = 8  # from here on, weights are made ready once for all steps
+MANY_STEPS = 8  # from here on, weights are changed once for quicker gates in all steps
 
 
 def _over(steps: int, reverse: bool) -> range:
@@ -24,8 +25,15 @@ def _over(steps: int, reverse: bool) -> range:
 
 def _joined(outputs: list[mx.array], reverse: bool) -> mx.array:
     """(steps, batch, units) of each step's."""
-    batch, units = outputs[0].shape
-    return mx.concatenate(outputs[::-1] if reverse else outputs).reshape(len(outputs), batch, units)
+    units, batch = outputs[0].shape
+    y = mx.concatenate(outputs[::-1] if reverse else outputs)
+    return y.reshape(len(outputs), units, batch).swapaxes(1, 2)
+
+
+def _given(x: mx.array, w: mx.array, b: mx.array | None) -> list[mx.array]:
+    """What the input gives to the gates of each step, (rows, batch)."""
+    steps, batch, _ = x.shape
+    return mx.split(product(None, x, w.T, b).swapaxes(1, 2).reshape(steps * len(w), batch), steps)
 
 
 def product(start: mx.array | None, x: mx.array, w: mx.array, b: mx.array | None) -> mx.array:
@@ -45,7 +53,7 @@ def lstm_steps(
     w_hr: mx.array | None,
     reverse: bool,
 ) -> tuple[mx.array, States]:
-    h, c = states
+    h, c = (state.T for state in states)
     quick = len(x) >= MANY_STEPS and _lowered(x)
     bias = None if b_ih is None or b_hh is None else b_ih + b_hh
     if quick:  # a sigmoid is (1 + tanh(x / 2)) / 2
@@ -53,18 +61,15 @@ def lstm_steps(
         half = mx.repeat(mx.array([0.5, 0.5, 1.0, 0.5]), units)
         w_ih, w_hh = w_ih * half[:, None], w_hh * half[:, None]
         bias = None if bias is None else bias * half
-    gates = product(None, x, w_ih.T, bias)
-    w, project = w_hh.T, None if w_hr is None else w_hr.T
-    if len(x) >= MANY_STEPS:
-        w = mx.contiguous(w)
+    gates = _given(x, w_ih, bias)
     outputs = []
     for step in _over(len(x), reverse):
-        given = mx.addmm(gates[step], h, w)
-        h, c = _quick_lstm(given, c) if quick else lstm_gates(given, c)
-        if project is not None:
-            h = h @ project
+        given = mx.addmm(gates[step], w_hh, h)
+        h, c = _quick_lstm(given, c) if quick else lstm_gates(given, c, axis=0)
+        if w_hr is not None:
+            h = w_hr @ h
         outputs.append(h)
-    return _joined(outputs, reverse), (h, c)
+    return _joined(outputs, reverse), (h.T, c.T)
 
 
 def gru_steps(
@@ -77,22 +82,21 @@ def gru_steps(
     w_hr: None,
     reverse: bool,
 ) -> tuple[mx.array, States]:
-    (h,) = states
+    h = states[0].T
     quick = len(x) >= MANY_STEPS and _lowered(x)
     if quick:
         half = mx.repeat(mx.array([0.5, 0.5, 1.0]), w_hh.shape[1])
         w_ih, w_hh = w_ih * half[:, None], w_hh * half[:, None]
         b_ih = None if b_ih is None else b_ih * half
         b_hh = None if b_hh is None else b_hh * half
-    given = product(None, x, w_ih.T, b_ih)
-    w = mx.contiguous(w_hh.T) if len(x) >= MANY_STEPS else w_hh.T
-    start = None if b_hh is None else mx.broadcast_to(b_hh, (x.shape[1], len(b_hh)))
+    given = _given(x, w_ih, b_ih)
+    start = None if b_hh is None else mx.broadcast_to(b_hh[:, None], (len(b_hh), x.shape[1]))
     outputs = []
     for step in _over(len(x), reverse):
-        recurrent = h @ w if start is None else mx.addmm(start, h, w)
-        h = _quick_gru(given[step], recurrent, h) if quick else gru_gates(given[step], recurrent, h)
+        recurrent = w_hh @ h if start is None else mx.addmm(start, w_hh, h)
+        h = _quick_gru(given[step], recurrent, h) if quick else gru_gates(given[step], recurrent, h, axis=0)
         outputs.append(h)
-    return _joined(outputs, reverse), (h,)
+    return _joined(outputs, reverse), (h.T,)
 
 
 def _rnn(activation: Callable[[mx.array], mx.array]) -> Run:
@@ -106,14 +110,13 @@ def _rnn(activation: Callable[[mx.array], mx.array]) -> Run:
         w_hr: None,
         reverse: bool,
     ) -> tuple[mx.array, States]:
-        (h,) = states
-        given = product(None, x, w_ih.T, None if b_ih is None or b_hh is None else b_ih + b_hh)
-        w = mx.contiguous(w_hh.T) if len(x) >= MANY_STEPS else w_hh.T
+        h = states[0].T
+        given = _given(x, w_ih, None if b_ih is None or b_hh is None else b_ih + b_hh)
         outputs = []
         for step in _over(len(x), reverse):
-            h = activation(mx.addmm(given[step], h, w))
+            h = activation(mx.addmm(given[step], w_hh, h))
             outputs.append(h)
-        return _joined(outputs, reverse), (h,)
+        return _joined(outputs, reverse), (h.T,)
 
     return run
 
@@ -125,8 +128,8 @@ rnn_tanh_steps = _rnn(lambda x: _tanh(x) if _lowered(x) else mx.tanh(x))
 # Gates.
 
 
-def lstm_gates(gates: mx.array, c: mx.array) -> tuple[mx.array, mx.array]:
-    return _compiled(_lstm_step)(*mx.split(gates, 4, axis=-1), c)
+def lstm_gates(gates: mx.array, c: mx.array, axis: int = -1) -> tuple[mx.array, mx.array]:
+    return _compiled(_lstm_step)(*mx.split(gates, 4, axis=axis), c)
 
 
 def _lstm_step(i: mx.array, f: mx.array, g: mx.array, o: mx.array, c: mx.array) -> tuple[mx.array, mx.array]:
@@ -134,8 +137,8 @@ def _lstm_step(i: mx.array, f: mx.array, g: mx.array, o: mx.array, c: mx.array) 
     return mx.sigmoid(o) * mx.tanh(c), c
 
 
-def gru_gates(given: mx.array, recurrent: mx.array, h: mx.array) -> mx.array:
-    return _compiled(_gru_step)(*mx.split(given, 3, axis=-1), *mx.split(recurrent, 3, axis=-1), h)
+def gru_gates(given: mx.array, recurrent: mx.array, h: mx.array, axis: int = -1) -> mx.array:
+    return _compiled(_gru_step)(*mx.split(given, 3, axis=axis), *mx.split(recurrent, 3, axis=axis), h)
 
 
 def _gru_step(r: mx.array, z: mx.array, n: mx.array, hr: mx.array, hz: mx.array, hn: mx.array, h: mx.array) -> mx.array:
@@ -168,7 +171,7 @@ def _tanh(x: mx.array) -> mx.array:
 
 def _quick_lstm(gates: mx.array, c: mx.array) -> tuple[mx.array, mx.array]:
     """`lstm_gates` where those of sigmoids are halved, for sigmoid(x) = (1 + tanh(x / 2)) / 2."""
-    i, f, g, o = mx.split(_tanh(gates), 4, axis=-1)
+    i, f, g, o = mx.split(_tanh(gates), 4)
     c = _compiled(_new_c)(i, f, g, c)
     return _compiled(_opened)(o, _tanh(c)), c
 
@@ -183,9 +186,9 @@ def _opened(o: mx.array, c: mx.array) -> mx.array:
 
 def _quick_gru(given: mx.array, recurrent: mx.array, h: mx.array) -> mx.array:
     """`gru_gates` where those of sigmoids are halved."""
-    units = h.shape[-1]
-    r, z = mx.split(_tanh(given[:, : 2 * units] + recurrent[:, : 2 * units]), 2, axis=-1)
-    n = _tanh(_compiled(_before_n)(given[:, 2 * units :], r, recurrent[:, 2 * units :]))
+    (gates, before), (others, after) = (mx.split(each, [2 * len(h)]) for each in (given, recurrent))
+    r, z = mx.split(_tanh(gates + others), 2)
+    n = _tanh(_compiled(_before_n)(before, r, after))
     return _compiled(_new_h)(n, z, h)
 
 
