@@ -28,6 +28,20 @@ class Tagged(nn.Module):
         return self.head(torch.tanh(self.lstm(x)[0]))
 
 
+class Frozen(dict):
+    """As diffusers' configurations are."""
+
+    def update(self, *args: object, **kwargs: object) -> None:
+        raise TypeError("frozen")
+
+
+def test_attributes_that_refuse_to_change() -> None:
+    module = Tagged()
+    module.config = Frozen(a=1)
+    export(module, (torch.randn(2, 7, 4),))
+    assert module.config == {"a": 1}
+
+
 def test_any_number_of_steps() -> None:
     assert fixed(export(Tagged(), (torch.randn(1, 7, 4),))) == [[False, False, True]]
 

@@ -123,10 +123,10 @@ def undisturbed(module: torch.nn.Module) -> Iterator[Callable[[], bool]]:
                 attributes[key] = value
                 if isinstance(value, torch.Tensor):
                     value.copy_(before)
-                elif isinstance(value, dict):
+                elif type(value) is dict:
                     value.clear()
                     value.update(before)
-                elif isinstance(value, list):
+                elif type(value) is list:
                     value[:] = before
 
 
@@ -216,7 +216,7 @@ def _contents(value: Any) -> Any:
     """A copy of what a call may change in place."""
     if isinstance(value, torch.Tensor):
         return value.detach().clone()
-    return value.copy() if isinstance(value, dict | list) else None
+    return value.copy() if type(value) in (dict, list) else None  # others' own types may refuse to change
 
 
 def _buffers(module: torch.nn.Module) -> Iterator[tuple[torch.nn.Module, str, torch.Tensor]]:
