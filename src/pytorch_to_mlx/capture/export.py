@@ -121,12 +121,8 @@ def _traced(module: torch.nn.Module, attempt: _Attempt) -> Program:
     """The program of an attempt; one with dynamic sizes has limits, since expressions of sizes may grow without end."""
     if not attempt.dynamic:
         return program_of(_export(module, attempt.args, attempt.kwargs, ""), module)
-    with (
-        at_most(SECONDS),
-        symbolic.patch(  # type: ignore[attr-defined]
-            symbol_guard_limit_before_specialize=CONDITIONS
-        ),
-    ):
+    limit: Any = symbolic
+    with at_most(SECONDS), limit.patch(symbol_guard_limit_before_specialize=CONDITIONS):
         return program_of(_export(module, attempt.args, attempt.kwargs, attempt.dynamic), module)
 
 

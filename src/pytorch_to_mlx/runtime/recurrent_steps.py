@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -33,7 +34,8 @@ def _joined(outputs: list[mx.array], reverse: bool) -> mx.array:
 def _given(x: mx.array, w: mx.array, b: mx.array | None) -> list[mx.array]:
     """What the input gives to the gates of each step, (rows, batch)."""
     steps, batch, _ = x.shape
-    return mx.split(product(None, x, w.T, b).swapaxes(1, 2).reshape(steps * len(w), batch), steps)
+    parts: Any = mx.split(product(None, x, w.T, b).swapaxes(1, 2).reshape(steps * len(w), batch), steps)
+    return parts
 
 
 def product(start: mx.array | None, x: mx.array, w: mx.array, b: mx.array | None) -> mx.array:
