@@ -152,7 +152,8 @@ class Scope:
     def _write_return(self, values: Sequence[str]) -> None:
         """The end of a call; a variable that is there for its sake alone is left out."""
         last = self.lines[-1] if self.lines else None
-        if last is not None and len(values) == 1 and last.text.startswith(f"{values[0]} = "):
+        single = len(values) == 1 and values[0].isidentifier()  # several names unpack what may be an array
+        if last is not None and single and last.text.startswith(f"{values[0]} = "):
             self.lines[-1] = Line(f"return {last.text.removeprefix(f'{values[0]} = ')}", last.shape)
         else:
             self.lines.append(Line(f"return {', '.join(values)}"))
