@@ -15,6 +15,7 @@ from pytorch_to_mlx.capture.clean import is_size, operator_name
 from pytorch_to_mlx.capture.code import Code, Slots, as_code, call, filled, item
 from pytorch_to_mlx.capture.emitter import Emitter, Tensor
 from pytorch_to_mlx.capture.names import free_name, numbered, variable_name
+from pytorch_to_mlx.capture.nothing import of_nothing
 from pytorch_to_mlx.capture.operators import LOWERINGS
 from pytorch_to_mlx.capture.origin import Origins
 from pytorch_to_mlx.capture.ownership import Ownership
@@ -316,6 +317,8 @@ class Scope:
         """What a lowering makes of a node."""
         name = operator_name(node)
         emitter = Emitter(node, self.slots, self.size)
+        if (constant := of_nothing(emitter, node)) is not None:
+            return constant
         args, kwargs = _bound(node)
         return LOWERINGS[name](
             emitter, *map(self._argument, args), **{key: self._argument(value) for key, value in kwargs.items()}
