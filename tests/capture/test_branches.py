@@ -57,3 +57,17 @@ def test_a_true_branch_is_refused() -> None:
     """Both ways give something of their own: the line is told."""
     with pytest.raises(CaptureError, match=r"test_branches\.py:\d+: .*any\(\)"):
         export(Model(other_way), (IDS,))
+
+
+class Clipping(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.max() > 1:
+            x = x.clamp(max=10)
+        return 2 * x
+
+
+def test_what_the_example_does_not_need_is_not_left_out() -> None:
+    """The example is clipped in vain; other values would not be."""
+    with pytest.raises(CaptureError, match=r"test_branches\.py:\d+: if x\.max\(\) > 1"):
+        export(Clipping(), (torch.tensor([0.5, 2.0, 3.0]),))
+    assert any("is taken to be True" in note for note in export(Clipping(), (torch.tensor([0.5, 0.2, 0.3]),)).notes)

@@ -30,15 +30,18 @@ class Answers(TorchFunctionMode):
 
     Attributes:
         met: line -> what the values themselves answered, in order of the first time.
+        calls: how many functions of torch's were called.
     """
 
     def __init__(self, given: Mapping[str, bool]) -> None:
         super().__init__()
         self._given = given
         self.met: dict[str, set[bool]] = {}
+        self.calls = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         asks = func is torch.Tensor.__bool__ or (func is torch.Tensor.item and args[0].dtype == torch.bool)
+        self.calls += 1
         if not asks:
             return func(*args, **(kwargs or {}))
         line = _asking()
@@ -53,7 +56,8 @@ class Answers(TorchFunctionMode):
 def settled(module: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, bool]:
     """Each line that branches on values, and its answer for all inputs, as far as there is one.
 
-    An answer holds if giving it where the values say otherwise changes no result, or if the other one raises.
+    An answer holds if giving it where the values say otherwise does more and yet changes no result, as a mask does that
+    masks nothing, or if the other one raises. To do less is never taken to be right: clipping may be needed elsewhere.
     """
     given = Example("", args, dict(kwargs))
     examples = [given, other_values(given)]
@@ -61,7 +65,7 @@ def settled(module: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[str,
     refused: set[str] = set()
     while len(answers) + len(refused) < LINES:
         plain = [_outcome(module, each, answers) for each in examples]
-        met = {line: found for _, asked in plain[:1] for line, found in asked.items()}
+        met = {line: found for _, asked, _ in plain[:1] for line, found in asked.items()}
         line = next((line for line in met if line not in refused), None)
         if line is None:
             return answers
@@ -88,7 +92,8 @@ def _portable(line: str) -> str:
     return inside if found else Path(before or line).name
 
 
-Outcome = tuple[Any, dict[str, set[bool]]]
+Outcome = tuple[Any, dict[str, set[bool]], int]
+"""What a module gives, the lines that asked with their answers, and how many functions were called."""
 
 
 def _holds(
@@ -101,16 +106,16 @@ def _holds(
 ) -> bool:
     """Whether `answer` at `line` is right for values that say otherwise, or nothing else is possible there."""
     shown = False
-    for example, (wanted, _) in zip(examples, truth, strict=True):
+    for example, (wanted, _, _) in zip(examples, truth, strict=True):
         if wanted is None:
             continue
-        _, asked = _outcome(module, example, answers)
+        _, asked, before = _outcome(module, example, answers)
         if line not in asked:
             continue
-        found, _ = _outcome(module, example, {**answers, line: answer})
+        found, _, after = _outcome(module, example, {**answers, line: answer})
         if not _same(found, wanted):
             return False
-        shown = shown or asked[line] != {answer}
+        shown = shown or (asked[line] != {answer} and after > before)
     return shown or _raises(module, examples[0], {**answers, line: not answer}, line)
 
 
@@ -121,9 +126,9 @@ def _outcome(module: torch.nn.Module, example: Example, answers: Mapping[str, bo
         with torch.no_grad(), torch.random.fork_rng(devices=[]), undisturbed(module), mode:
             torch.manual_seed(0)
             args, kwargs = copied((example.args, example.kwargs))
-            return pytree.tree_leaves(module(*args, **kwargs)), mode.met
+            return pytree.tree_leaves(module(*args, **kwargs)), mode.met, mode.calls
     except Exception:  # whatever the model raises where it is sent the other way
-        return None, mode.met
+        return None, mode.met, mode.calls
 
 
 def _raises(module: torch.nn.Module, example: Example, answers: Mapping[str, bool], line: str) -> bool:
