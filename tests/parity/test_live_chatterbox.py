@@ -59,9 +59,11 @@ T3_LAYER = ("t3.tfmr.layers.17.mlp.gate_up_proj.weight", "t3/forward", "tfmr.lay
 FLOW_BIAS = ("s3gen.flow.encoder.up_encoders.2.feed_forward.w_1.bias", "flow/short", "encoder.up_encoders.2")
 REPEATED = re.compile(
     r"s3gen\.flow\.decoder\.estimator\.mid_blocks\.(?!0\.)"
+    r"|s3gen\.flow\.decoder\.estimator\.\w+(\.0)?\.transformers\.(?!0\.)"
     r"|s3gen\.speaker_encoder\.xvector\.block\d\.tdnnd(?!1\.|16\.)"
     r"|s3gen\.flow\.encoder\.(up_)?encoders\.(?!0\.|5\.)"
     r"|s3gen\.mel2wav\.resblocks\.(?!0\.|8\.)"
+    r"|s3gen\.mel2wav\.source_resblocks\.1\."
     r"|s3_tokenizer\.encoder\.blocks\.(?!0\.)"
     r"|t3\.tfmr\.layers\.(?!0\.|29\.)"
 )
@@ -82,7 +84,7 @@ def of_a_variant(parameter: str) -> bool:
 
 
 TARGETS = [
-    Target("english", 656, of_its_kind, ("t3/greedy", "t3/greedy-unguided"), (T3_LAYER, FLOW_BIAS)),
+    Target("english", 539, of_its_kind, ("t3/greedy", "t3/greedy-unguided"), (T3_LAYER, FLOW_BIAS)),
     Target(
         "turbo",
         193,
@@ -173,6 +175,8 @@ def test_a_changed_weight_is_named_as_first_divergence(proven: Proven) -> None:
 
 def test_halves_and_quantized_backbones_keep_the_logits(proven: Proven, capsys: pytest.CaptureFixture[str]) -> None:
     """Teacher-forced, as largest error over largest magnitude; the bars are those of `validate`."""
+    if proven.target.variant == "multilingual":
+        pytest.skip("its T3 is English's with other vocabularies: judged there")
     recorded = proven.recorded()
     forced = replace(recorded, cases=tuple(case for case in recorded.cases if case.name == "t3/forward"))
     for mode in MODES if proven.target.variant == "english" else MODES[2:]:
