@@ -16,7 +16,7 @@ from small_ports import crepe_tensors, safetensors_file, torch_file
 from pytorch_to_mlx import Audio, load
 from pytorch_to_mlx.cli import doctor
 
-VERBS = ["list", "inspect", "convert", "validate", "embed", "similarity", "pitch", "synthesize", "voice"]
+VERBS = ["list", "inspect", "convert", "validate", "capture", "embed", "similarity", "pitch", "synthesize", "voice"]
 VERBS += ["convert-voice", "watermark", "tokenize", "doctor", "reference"]
 SUBVERBS = [("reference", verb) for verb in ("list", "install", "run", "checkpoint", "export")]
 

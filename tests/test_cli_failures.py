@@ -52,7 +52,7 @@ def silence(room: Room, samples: int) -> Path:
 FAILURES: dict[str, tuple[Callable[[Room], Arguments], str]] = {
     "no such verb": (lambda r: ("transmogrify",), "No such command 'transmogrify'"),
     "no such flag": (lambda r: ("list", "--loud"), "No such option: --loud"),
-    "no source": (lambda r: ("inspect",), "Missing argument 'SOURCE'"),
+    "no source": (lambda r: ("inspect",), "name a source, or --module package.module:factory"),
     "no output": (lambda r: ("convert", r.checkpoint), "Missing option '--output'"),
     "bits in words": (
         lambda r: ("convert", r.checkpoint, "-o", "x", "--q-bits", "four"),
