@@ -113,7 +113,6 @@ def in_process(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
 def measured(path: Path, name: str, rounds: int) -> dict[str, Any]:
     """Capture, prove and time one model."""
-    from pytorch_to_mlx.capture.examples import Example
     from pytorch_to_mlx.capture.package import capture
     from pytorch_to_mlx.capture.proof import to_mlx
     from pytorch_to_mlx.capture.subject import subject_of
@@ -147,7 +146,7 @@ def measured(path: Path, name: str, rounds: int) -> dict[str, Any]:
     result["nodes"] = made.nodes
     result["lines"] = made.generated.source.count("\n")
     if rounds:
-        arrays = [to_mlx(tensor) for tensor in Example("", subject.args, subject.kwargs).tensors]
+        arrays = [to_mlx(tensor) for tensor in subject.example.tensors]
         result["speed"], result["milliseconds"] = speed(subject, made.network, arrays, rounds)
     return result
 

@@ -10,11 +10,11 @@ import torch
 from torch import fx
 
 from pytorch_to_mlx.capture.clean import is_size, operator_name
-from pytorch_to_mlx.capture.examples import Example, Sizes
+from pytorch_to_mlx.capture.examples import Sizes
 from pytorch_to_mlx.capture.generate import Unsupported, prepared, unsupported
 from pytorch_to_mlx.capture.origin import Origins
 from pytorch_to_mlx.capture.package import described_inputs
-from pytorch_to_mlx.capture.sizes import expression
+from pytorch_to_mlx.capture.sizes import evaluated, expression
 from pytorch_to_mlx.capture.state import Program
 from pytorch_to_mlx.capture.subject import Subject
 from pytorch_to_mlx.captured import Input
@@ -65,16 +65,14 @@ def analyse(subject: Subject, *, dynamic: bool = True) -> Analysis:
     """
     program = subject.program(dynamic=dynamic)
     sizes, inputs = Sizes(program), described_inputs(program)
-    activation = _peak(program, sizes.of(Example("", subject.args, subject.kwargs).tensors))
+    activation = _peak(program, sizes.of(subject.example.tensors))
     prepared(program)
     operators: dict[str, int] = {}
     for node in program.graph.nodes:
         name = operator_name(node) if node.op == "call_function" else ""
         if name not in ("", "operator.getitem") and not is_size(node):
             operators[name] = operators.get(name, 0) + 1
-    used = [
-        value for node, name in program.states.items() if node.users and (value := program.tensors[name]) is not None
-    ]
+    used = [program.tensors[name] for node, name in program.states.items() if node.users]
     return Analysis(
         modules=tuple(_rows(subject.module)),
         operators=dict(sorted(operators.items())),
@@ -99,14 +97,15 @@ def _peak(program: Program, sizes: dict[sympy.Symbol, int]) -> int:
     nodes = list(program.graph.nodes)
     last = {source: place for place, node in enumerate(nodes) for source in node.all_input_nodes}
     alive: dict[fx.Node, int] = {}
-    peak = 0
+    total = peak = 0
     for place, node in enumerate(nodes):
         if node.op == "call_function" and not _is_view(node):
             alive[node] = _size(node, sizes)
-        peak = max(peak, sum(alive.values()))
+            total += alive[node]
+        peak = max(peak, total)
         for source in node.all_input_nodes:
             if last[source] == place:
-                alive.pop(source, None)
+                total -= alive.pop(source, 0)
     return peak
 
 
@@ -120,11 +119,9 @@ def _size(node: fx.Node, sizes: dict[sympy.Symbol, int]) -> int:
     total = 0
     for each in value if isinstance(value, tuple | list) else (value,):
         if isinstance(each, torch.Tensor):
-            numbers = [
-                expression(size).xreplace({s: sympy.Integer(n) for s, n in sizes.items()}) for size in each.shape
-            ]
-            if all(isinstance(number, sympy.Integer) for number in numbers):
-                total += _bytes(each.dtype, math.prod(map(int, numbers)))  # type: ignore[arg-type]
+            numbers = [evaluated(expression(size), sizes) for size in each.shape]
+            known = [number for number in numbers if number is not None]
+            total += _bytes(each.dtype, math.prod(known)) if len(known) == len(numbers) else 0
     return total
 
 

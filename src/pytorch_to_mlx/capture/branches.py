@@ -63,16 +63,16 @@ def settled(module: torch.nn.Module, args: tuple[Any, ...], kwargs: Mapping[str,
     examples = [given, other_values(given)]
     answers: dict[str, bool] = {}
     refused: set[str] = set()
+    truth = plain = [_outcome(module, each, answers) for each in examples]
     while len(answers) + len(refused) < LINES:
-        plain = [_outcome(module, each, answers) for each in examples]
         met = {line: found for _, asked, _ in plain[:1] for line, found in asked.items()}
         line = next((line for line in met if line not in refused), None)
         if line is None:
             return answers
-        truth = [_outcome(module, each, {}) for each in examples]
         for answer in (True, False):
-            if _holds(module, examples, truth, answers, line, answer):
+            if _holds(module, examples, truth, plain, answers, line, answer):
                 answers[line] = answer
+                plain = [_outcome(module, each, answers) for each in examples]
                 break
         else:
             refused.add(line)
@@ -100,17 +100,18 @@ def _holds(
     module: torch.nn.Module,
     examples: list[Example],
     truth: list[Outcome],
+    plain: list[Outcome],
     answers: Mapping[str, bool],
     line: str,
     answer: bool,
 ) -> bool:
-    """Whether `answer` at `line` is right for values that say otherwise, or nothing else is possible there."""
+    """Whether `answer` at `line` is right for values that say otherwise, or nothing else is possible there.
+
+    `truth` is what the examples give by themselves, `plain` what they give with the `answers` so far.
+    """
     shown = False
-    for example, (wanted, _, _) in zip(examples, truth, strict=True):
-        if wanted is None:
-            continue
-        _, asked, before = _outcome(module, example, answers)
-        if line not in asked:
+    for example, (wanted, _, _), (_, asked, before) in zip(examples, truth, plain, strict=True):
+        if wanted is None or line not in asked:
             continue
         found, _, after = _outcome(module, example, {**answers, line: answer})
         if not _same(found, wanted):

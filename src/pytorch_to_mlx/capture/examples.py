@@ -12,7 +12,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from pytorch_to_mlx.capture.conditions import guards, hold
-from pytorch_to_mlx.capture.sizes import expression
+from pytorch_to_mlx.capture.sizes import evaluated, expression
 from pytorch_to_mlx.capture.state import Program
 
 
@@ -86,11 +86,11 @@ class Sizes:
             return None
         for shape, tensor in zip(self.shapes, example.tensors, strict=True):
             for axis, size in enumerate(shape):
-                wanted = size.xreplace({symbol: sympy.Integer(number) for symbol, number in sizes.items()})
-                if not isinstance(wanted, sympy.Integer) or int(wanted) < 1:
+                wanted = evaluated(size, sizes)
+                if wanted is None or wanted < 1:
                     return None
-                if int(wanted) != tensor.shape[axis]:
-                    tensor = tensor.index_select(axis, torch.arange(int(wanted)) % max(tensor.shape[axis], 1))
+                if wanted != tensor.shape[axis]:
+                    tensor = tensor.index_select(axis, torch.arange(wanted) % max(tensor.shape[axis], 1))
             made.append(tensor)
         return example.having(name, made)
 

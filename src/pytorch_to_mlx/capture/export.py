@@ -20,6 +20,7 @@ from torch.fx.experimental import _config as symbolic
 from torch.utils import _pytree as pytree
 
 from pytorch_to_mlx.capture.branches import Answers, settled, told
+from pytorch_to_mlx.capture.examples import Example
 from pytorch_to_mlx.capture.limits import at_most
 from pytorch_to_mlx.capture.names import variable_name
 from pytorch_to_mlx.capture.observe import copied, observe, undisturbed
@@ -81,8 +82,7 @@ def export(
             if dynamic and each.dynamic != "all":
                 which = "sizes but that of the batch" if each.dynamic else "sizes"
                 program.notes += (f"{which} are fixed as in the example: {_reason(failures[0])}",)
-            given = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
-            program.given = [leaf.detach() for leaf in given]
+            program.given = [tensor.detach() for tensor in Example("", args, kwargs).tensors]
             observe(program, module, args, kwargs)
             return program
     finally:

@@ -20,7 +20,7 @@ import torch
 from mlx.utils import tree_flatten
 
 from pytorch_to_mlx.capture.conditions import allowed, guards
-from pytorch_to_mlx.capture.examples import Example, Sizes
+from pytorch_to_mlx.capture.examples import Sizes
 from pytorch_to_mlx.capture.generate import Generated, generate
 from pytorch_to_mlx.capture.proof import BAR, prove, to_mlx
 from pytorch_to_mlx.capture.sizes import dimension_names, shape_text
@@ -211,7 +211,7 @@ def _quantized(
 ) -> ParityReport:
     """Quantize the network in place and prove it against PyTorch with the weights that the packed numbers stand for."""
     note(f"quantizing {len(quantization.layers)} layers to {quantization.bits} bits")
-    example = [to_mlx(tensor) for tensor in Example("", subject.args, subject.kwargs).tensors]
+    example = [to_mlx(tensor) for tensor in subject.example.tensors]
     before = _outputs(network, example)
     quantize_modules(network, quantization.to_config())
     mx.eval(network.parameters())
@@ -242,7 +242,7 @@ def exported_function(network: nn.Module, subject: Subject) -> bytes:
     Raises:
         CaptureError: MLX cannot export it, or what it exported computes something else.
     """
-    arrays = [to_mlx(tensor) for tensor in Example("", subject.args, subject.kwargs).tensors]
+    arrays = [to_mlx(tensor) for tensor in subject.example.tensors]
     before = dict(tree_flatten(network.parameters()))
 
     def function(*given: mx.array) -> list[mx.array]:

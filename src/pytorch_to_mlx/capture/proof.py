@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from importlib.metadata import version
 from itertools import permutations
@@ -104,7 +104,7 @@ class _Proof:
 
     def _cases(self) -> Iterator[tuple[Example, Values]]:
         """The example, other values, and up to two other sizes, with what upstream computes of each."""
-        given = Example("example", self.subject.args, self.subject.kwargs)
+        given = self.subject.example
         theirs = self._upstream(given)
         yield given, theirs
         calls = 2 if self.generated.stateful else 1
@@ -152,15 +152,10 @@ class _Proof:
         with torch.no_grad(), torch.random.fork_rng(devices=[]), undisturbed(module):
             torch.manual_seed(0)
             args, kwargs = copied((example.args, example.kwargs))
-            if self.subject.judge is None:
-                for _ in range(example.calls - 1):
-                    module(*copied(args), **copied(kwargs))
-                with watching(module, seen):
-                    result = module(*args, **kwargs)
-            else:
-                judge = self.subject.judge()
-                for _ in range(example.calls - 1):
-                    judge(*copied(args), **copied(kwargs))
+            judge = module if self.subject.judge is None else self.subject.judge()
+            for _ in range(example.calls - 1):
+                judge(*copied(args), **copied(kwargs))
+            with watching(module, seen) if self.subject.is_eager else nullcontext():
                 result = judge(*args, **kwargs)
         outputs = [leaf for leaf in result_leaves(plain(result)) if isinstance(leaf, torch.Tensor)]
         return values | {_output_name(place): _array(leaf) for place, leaf in enumerate(outputs)}

@@ -30,6 +30,12 @@ def expression(size: Any) -> sympy.Expr:
     return size.node.expr if isinstance(size, torch.SymInt | torch.SymFloat | torch.SymBool) else sympy.Integer(size)
 
 
+def evaluated(expr: sympy.Expr, sizes: Mapping[sympy.Symbol, int]) -> int | None:
+    """A size in numbers; None where it does not come to one."""
+    found = expr.xreplace({symbol: sympy.Integer(number) for symbol, number in sizes.items()})
+    return int(found) if isinstance(found, sympy.Integer) else None
+
+
 def dimension_names(values: Sequence[torch.Tensor]) -> dict[sympy.Symbol, str]:
     """A name for each size that stands alone in the shape of an input."""
     names: dict[sympy.Symbol, str] = {}

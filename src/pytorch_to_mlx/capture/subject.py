@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
+from pytorch_to_mlx.capture.examples import Example
 from pytorch_to_mlx.capture.export import export
 from pytorch_to_mlx.capture.observe import copied, undisturbed
 from pytorch_to_mlx.capture.onnx_module import Root, module_of_onnx
@@ -49,6 +50,11 @@ class Subject:
     exported: torch.export.ExportedProgram | None = None
 
     @property
+    def example(self) -> Example:
+        """What it is called with."""
+        return Example("example", self.args, self.kwargs)
+
+    @property
     def is_eager(self) -> bool:
         """Whether the judge is the module itself, whose submodules can be watched."""
         return self.judge is None
@@ -62,8 +68,7 @@ class Subject:
         if self.exported is None:
             return export(self.module, self.args, self.kwargs, dynamic=dynamic)
         program = program_of(self.exported)
-        leaves = pytree.tree_leaves((self.args, self.kwargs))
-        program.given = [leaf.detach() for leaf in leaves if isinstance(leaf, torch.Tensor)]
+        program.given = [tensor.detach() for tensor in self.example.tensors]
         return program
 
 
