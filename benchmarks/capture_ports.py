@@ -10,13 +10,14 @@ import argparse
 import importlib
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import beside
 
 if TYPE_CHECKING:
     import torch
@@ -51,8 +52,7 @@ def main() -> None:
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inside:
-        sys.path.remove(str(Path(__file__).parent))  # where chatterbox.py would hide upstream's package
-        sys.path.append(os.environ["OWN_PACKAGES"])
+        beside.enter()
         print(json.dumps(measured(options.networks[0], options.rounds, options.source)))
         return
     results = [in_upstreams_environment(name, options) for name in options.networks or NETWORKS]
@@ -66,20 +66,12 @@ def main() -> None:
 
 def in_upstreams_environment(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """The result of one network, from a process of its own."""
-    import mlx
-
     from pytorch_to_mlx import environments
 
-    environment = environments.of_script("chatterbox_tts.py")
-    interpreter = environments.install(environment)
-    own = Path(next(iter(mlx.__path__))).parent
-    paths = [environments.SCRIPTS.parents[1], environments.SCRIPTS]
-    command = [str(interpreter), __file__, name, "--inside", "--rounds", str(options.rounds)]
+    interpreter = environments.install(environments.of_script("chatterbox_tts.py"))
+    command = [__file__, name, "--inside", "--rounds", str(options.rounds)]
     command += ["--source", str(options.source)] if options.source else []
-    tools = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    variables = os.environ | {"OWN_PACKAGES": str(own), "PYTHONPATH": os.pathsep.join(map(str, paths)), "PATH": tools}
-    done = subprocess.run(command, env=variables, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    return beside.last_line(interpreter, command, [environments.SCRIPTS.parents[1], environments.SCRIPTS])
 
 
 def measured(name: str, rounds: int, folder: Path | None) -> dict[str, Any]:

@@ -1,8 +1,11 @@
 """How much of a model zoo `capture` gets right, and how fast the result is against PyTorch.
 
 Each model is captured in a process of its own, proven as `pytorch-to-mlx capture` proves it, and timed in the same run:
-PyTorch in eager mode against the captured network under `mx.compile`. It wants a Python that has this package with its
-`dev` extra, and what the zoo's models need, which the zoo's file says.
+PyTorch in eager mode against the captured network under `mx.compile`. Models run in the environment `capture-zoo`
+(built when it is not there) with this Python's MLX beside it, or in `--python`.
+
+    python benchmarks/capture_zoo.py --update-docs                                    # the zoo: docs/capture-zoo.md
+    python benchmarks/capture_zoo.py --zoo benchmarks/capture_speed.py --update-docs  # sizes that take a while
 """
 
 from __future__ import annotations
@@ -12,21 +15,22 @@ import importlib.util
 import json
 import math
 import os
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-ZOO = Path(__file__).parents[2] / "shared" / "zoo" / "zoo.py"
-DOCS = Path(__file__).parents[1] / "docs" / "capture-zoo.md"
-BAR = 1e-4
-TITLE = """# The zoo that capture is measured on
+import beside
 
-Written by `benchmarks/capture_zoo.py --update-docs`. Error: the largest of any output in any of the cases, over its
+ZOO = Path(__file__).parents[2] / "shared" / "zoo" / "zoo.py"
+DOCS = Path(__file__).parents[1] / "docs"
+BAR = 1e-4
+TITLE = """# {title}
+
+Written by `benchmarks/capture_zoo.py{options} --update-docs`. Error: the largest of any output in any case, over its
 largest magnitude. Sensitivity: how far outputs move with other inputs. Speed: PyTorch's median time over that of the
-captured network under `mx.compile`, in turns in one process.
+captured network under `mx.compile`, in turns in one process, each with {threads} threads.
 
 """
 HEAD = (
@@ -57,24 +61,25 @@ def main() -> None:
     parser.add_argument("--update-docs", action="store_true", help=f"write the table into {DOCS.name}")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--list", action="store_true", help="print the names of the models that can be built here")
+    parser.add_argument("--python", help="an interpreter that has what the models need")
     options = parser.parse_args()
     if options.list:
         zoo = zoo_of(options.zoo)
-        print("\n".join(zoo.available() if hasattr(zoo, "available") else zoo.MODELS))
+        print(json.dumps(list(zoo.available() if hasattr(zoo, "available") else zoo.MODELS)))
         return
     if options.one:
+        beside.enter()
         print(json.dumps(measured(options.zoo, options.one, options.rounds)))
         return
-    names = options.models or available(options.zoo)
     results = []
-    for name in names:
-        results.append(in_process(name, options))
+    for name in options.models or in_environment(options, ["--list"]):
+        results.append(result_of(name, options))
         print(line(results[-1]), flush=True)
     print(totals(results))
     if options.json:
         options.json.write_text(json.dumps(results, indent=1))
     if options.update_docs:
-        DOCS.write_text(TITLE + document(results), encoding="utf-8")
+        (DOCS / f"capture-{options.zoo.stem.removeprefix('capture_')}.md").write_text(document(results, options.zoo))
 
 
 def zoo_of(path: Path) -> Any:
@@ -89,26 +94,22 @@ def zoo_of(path: Path) -> Any:
     return module
 
 
-def available(path: Path) -> list[str]:
-    """The names of the models that can be built here, in a process that ends."""
-    command = [sys.executable, __file__, "--list", "--zoo", str(path)]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+def in_environment(options: argparse.Namespace, arguments: list[str], timeout: float | None = None) -> Any:
+    """What this script prints with those arguments where the models can be built."""
+    from pytorch_to_mlx import environments
+
+    python = options.python or environments.install(environments.get("capture-zoo"))
+    command = [__file__, "--zoo", str(options.zoo), *arguments]
+    return beside.last_line(python, command, [environments.SCRIPTS.parents[1]], timeout)
 
 
-def in_process(name: str, options: argparse.Namespace) -> dict[str, Any]:
+def result_of(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """One model's result, from a process that may fail or take too long."""
-    command = [sys.executable, __file__, "--one", name, "--zoo", str(options.zoo), "--rounds", str(options.rounds)]
     start = time.monotonic()
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=options.timeout, check=False)
-        lines = done.stdout.strip().splitlines()
-        result = json.loads(lines[-1]) if done.returncode == 0 and lines else None
-        cause = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-    except subprocess.TimeoutExpired:
-        result, cause = None, f"took more than {options.timeout:g} s"
-    except json.JSONDecodeError as error:
-        result, cause = None, f"printed no result ({error})"
-    return result or {"model": name, "cause": cause, "seconds": time.monotonic() - start}
+        return in_environment(options, ["--one", name, "--rounds", str(options.rounds)], options.timeout)
+    except (RuntimeError, TimeoutError, json.JSONDecodeError) as error:
+        return {"model": name, "cause": str(error), "seconds": time.monotonic() - start}
 
 
 def measured(path: Path, name: str, rounds: int) -> dict[str, Any]:
@@ -210,17 +211,21 @@ def totals(results: list[dict[str, Any]]) -> str:
     """All of them, failures of the capture in the denominator."""
     speeds = [result["speed"] for result in results if "speed" in result]
     mean = math.exp(sum(map(math.log, speeds)) / len(speeds)) if speeds else math.nan
+    least = min(speeds, default=math.nan)
     captured, generated = (sum(bool(result.get(stage)) for result in results) for stage in ("captured", "generated"))
     return (
         f"{sum(map(holds, results))} of {len(results)} within {BAR:g}; {captured} captured, {generated} generated; "
-        f"speed {mean:.2f} x PyTorch (geometric mean)"
+        f"speed {mean:.2f} x PyTorch (geometric mean), {least:.2f} x the least"
     )
 
 
-def document(results: list[dict[str, Any]]) -> str:
-    """The table for the docs."""
+def document(results: list[dict[str, Any]], zoo: Path) -> str:
+    """The page of the docs."""
+    title = "Speed of captured models" if zoo != ZOO else "The zoo that capture is measured on"
+    options = f" --zoo {zoo}" if zoo != ZOO else ""
     rows = [HEAD, ("---",) * len(HEAD), *(tuple(c.replace("|", "\\|") for c in cells(r)) for r in results)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + f"\n\n{totals(results)}.\n"
+    table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return TITLE.format(title=title, options=options, threads=os.cpu_count()) + f"{table}\n\n{totals(results)}.\n"
 
 
 if __name__ == "__main__":

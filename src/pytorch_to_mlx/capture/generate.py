@@ -24,6 +24,7 @@ from pytorch_to_mlx.capture.layers import layer_of
 from pytorch_to_mlx.capture.layout import channels_last
 from pytorch_to_mlx.capture.names import class_name, free_name, variable_name
 from pytorch_to_mlx.capture.observe import ModuleCall
+from pytorch_to_mlx.capture.once import compute_once
 from pytorch_to_mlx.capture.operators import INEXPRESSIBLE, LOWERINGS
 from pytorch_to_mlx.capture.origin import Origins
 from pytorch_to_mlx.capture.ownership import Ownership
@@ -140,6 +141,7 @@ def generate(program: Program, tidy: bool = True) -> Generated:
             for each in lacking
         )
         raise CaptureError(f"MLX has no form of {told}")
+    compute_once(program, origins)
     root = build_tree(program, origins.frames)
     dissolve(root, lambda call: origins.is_sequence(call.path, call.kind) or _is_trivial(program, call))
     find_ends(root, program)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,8 @@ from pytorch_to_mlx.capture.code import Code, Slots, call
 from pytorch_to_mlx.capture.operators.convolution import same_padding, single, spread
 from pytorch_to_mlx.capture.state import Program
 from pytorch_to_mlx.capture.tree import Call
+
+LARGE = 16384  # elements of a group
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,10 @@ class Own:
         full = f"{self._path}.{name}" if self._path else name
         found = self._program.states.get(node)
         return self._program.tensors[full] if found == full else None
+
+    def alike(self, node: fx.Node) -> Iterator[fx.Node]:
+        """All nodes of that operator in the whole model, whose layers ought to be of one class."""
+        return (each for each in self._program.graph.nodes if each.target == node.target)
 
 
 Recogniser = Callable[[fx.Node, Own], Layer | None]
@@ -254,8 +261,17 @@ def _group_norm(node: fx.Node, own: Own) -> Layer | None:
     if not _owned(own, weight=weight, bias=bias) or (weight is None) != (bias is None):
         return None
     numbers = {"_num_groups": groups, "_dims": x.meta["val"].shape[-1]}
-    numbers |= different(eps=(eps, 1e-5), affine=(weight is not None, True)) | {"pytorch_compatible": True}
-    return made_of(node, "nn.GroupNorm", [x], numbers)
+    numbers |= different(eps=(eps, 1e-5), affine=(weight is not None, True))
+    if any(map(_is_large, own.alike(node))):
+        return made_of(node, "runtime.GroupNorm", [x], numbers)
+    return made_of(node, "nn.GroupNorm", [x], numbers | {"pytorch_compatible": True})
+
+
+def _is_large(node: fx.Node) -> bool:
+    """Whether a group of the example has so many elements that MLX's own norm loses digits on the Linux CPU."""
+    x, groups, *_ = arguments_of(node)
+    _, *rest = x.meta["val"].shape
+    return math.prod(size.node.hint if isinstance(size, torch.SymInt) else size for size in rest) > LARGE * groups
 
 
 @recognises("instance_norm.default")

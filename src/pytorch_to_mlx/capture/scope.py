@@ -389,7 +389,7 @@ class Scope:
             until = -1 if holder is None else self.last.get(holder, -1)
             alive = holder is not first.inputs[index] and until >= place
             kept = holder is first.inputs[index] and until >= place + run
-            if alive or kept or (name in self.holders and holder is None):
+            if alive or kept or (name in self.holders and holder is None) or self._is_pending(name):
                 name = self._fresh(name)
             if start != name:
                 self._append(f"{name} = {start}", None)
@@ -437,7 +437,11 @@ class Scope:
         """Whether somebody still needs what the variable holds."""
         holder = self.holders.get(name)
         in_use = name in self.holders and (holder is None or self.last.get(holder, -1) > self.place)
-        return in_use or any(name in names for names in self.pending.values())
+        return in_use or self._is_pending(name)
+
+    def _is_pending(self, name: str) -> bool:
+        """Whether an expression that is still to be written names the variable."""
+        return any(name in names for names in self.pending.values())
 
     def _fresh(self, name: str) -> str:
         return free_name(variable_name(name), self.holders)

@@ -24,6 +24,7 @@ CODES = {  # what MLX computes with on every device
     "float32": "F32",
     "uint64": "U64",
     "int64": "I64",
+    "complex64": "C64",
 }
 
 

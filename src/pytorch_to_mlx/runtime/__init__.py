@@ -6,6 +6,7 @@ Functions and modules over arrays, each documented with the PyTorch operation th
 from pytorch_to_mlx.layers.attention import attention
 from pytorch_to_mlx.layers.convolution import Conv1d, ConvTranspose1d
 from pytorch_to_mlx.layers.elementwise import exp, gelu, gelu_tanh, mish, sigmoid, silu, sin, softmax, tanh
+from pytorch_to_mlx.layers.normalization import GroupNorm, group_norm
 from pytorch_to_mlx.runtime.attention import scaled_dot_product_attention
 from pytorch_to_mlx.runtime.chance import (
     dropout,
@@ -79,7 +80,7 @@ from pytorch_to_mlx.runtime.linalg import (
     solve_triangular,
 )
 from pytorch_to_mlx.runtime.linear import bilinear, cdist, integer_matmul, integer_tensordot, pdist, rms_norm
-from pytorch_to_mlx.runtime.normalization import batch_norm, group_norm, instance_norm, layer_norm
+from pytorch_to_mlx.runtime.normalization import batch_norm, instance_norm, layer_norm
 from pytorch_to_mlx.runtime.padding import pad
 from pytorch_to_mlx.runtime.pooling import (
     adaptive_avg_pool,
@@ -158,6 +159,7 @@ __all__ = [
     "Conv1d",
     "ConvTranspose1d",
     "GRUCell",
+    "GroupNorm",
     "LSTMCell",
     "MaxPool",
     "PixelShuffle",
