@@ -1,7 +1,9 @@
-"""Captured source against our ports: Chatterbox's CAM++, HiFT decoder, S3 tokenizer encoder and voice encoder.
+"""Captured source of upstream's own classes, against them and against our ports.
 
-Upstream's own classes with seeded weights are captured in upstream's environment, with this one's MLX beside it; the
-captured model and the port get the same inputs. Prints how far apart they are, lines, and median times taken in turns.
+Chatterbox's CAM++, HiFT decoder, S3 tokenizer encoder and voice encoder with seeded weights, and torchcrepe's and
+Perth's modules with their trained weights on speech, are captured in upstream's environments, this one's MLX beside.
+Prints how far outputs are from PyTorch's and from the port's, lines, and median times taken in turns. The port's judge
+is upstream itself (`make parity`); here it is compared where it takes the same inputs.
 """
 
 from __future__ import annotations
@@ -23,16 +25,28 @@ if TYPE_CHECKING:
     import torch
 
 LIMIT = 1e-5
+SPEECH = Path(__file__).parents[2] / "shared" / "audio" / "jfk.flac"
 DOCS = Path(__file__).parents[1] / "docs" / "capture-ports.md"
 TITLE = """# Captured source against our hand-written ports
 
-Written by `benchmarks/capture_ports.py --update-docs`: upstream's classes with seeded weights, captured, against the
-ports, on the same inputs. Speed is the other's median time over that of the captured network under `mx.compile`, in
-turns in one process.
+Written by `benchmarks/capture_ports.py --update-docs`: upstream's classes, captured, against them and against the ports
+on the same inputs. CREPE and Perth have their trained weights; their ports take other inputs, and are not compared.
+Perturbed: how far outputs move with noise of 1 % on one weight. Speed: the other's median time over the captured
+network's under `mx.compile`, in turns in one process.
 
 """
 COMPONENTS = Path(__file__).parents[1] / "src" / "pytorch_to_mlx" / "components"
-NETWORKS = ("campplus", "hift", "s3_tokenizer", "voice_encoder")
+NETWORKS = {
+    "campplus": "chatterbox_tts",
+    "hift": "chatterbox_tts",
+    "s3_tokenizer": "chatterbox_tts",
+    "voice_encoder": "chatterbox_tts",
+    "crepe_tiny": "crepe",
+    "crepe_full": "crepe",
+    "perth_encoder": "perth_watermark",
+    "perth_decoder": "perth_watermark",
+}
+"""The reference in whose environment upstream's class is."""
 SOURCES = {
     "campplus": ("network.py",),
     "hift": ("network.py", "spectrum.py"),
@@ -49,6 +63,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="of each timing")
     parser.add_argument("--source", type=Path, help="write the captured sources into this folder")
     parser.add_argument("--update-docs", action="store_true", help=f"write the table into {DOCS.name}")
+    parser.add_argument("--json", type=Path, help="write the results here too")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inside:
@@ -60,58 +75,93 @@ def main() -> None:
     print(table)
     if options.update_docs:
         DOCS.write_text(TITLE + table, encoding="utf-8")
-    if worst := [result["network"] for result in results if not result["error"] <= LIMIT]:
-        sys.exit(f"more than {LIMIT:g} apart: {', '.join(worst)}")
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    if worst := [result["network"] for result in results if not holds(result)]:
+        sys.exit(f"more than {LIMIT:g} apart, or a perturbed weight is not: {', '.join(worst)}")
+
+
+def holds(result: dict[str, Any]) -> bool:
+    """Whether the captured network agrees with PyTorch and with the port, and would not with another weight."""
+    apart = max(result["error"], result.get("port_error", 0.0))
+    return apart <= LIMIT < result["perturbed"]
 
 
 def in_upstreams_environment(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """The result of one network, from a process of its own."""
     from pytorch_to_mlx import environments
 
-    interpreter = environments.install(environments.of_script("chatterbox_tts.py"))
+    interpreter = environments.install(environments.of_script(NETWORKS[name]))
     command = [__file__, name, "--inside", "--rounds", str(options.rounds)]
     command += ["--source", str(options.source)] if options.source else []
     return beside.last_line(interpreter, command, [environments.SCRIPTS.parents[1], environments.SCRIPTS])
 
 
 def measured(name: str, rounds: int, folder: Path | None) -> dict[str, Any]:
-    """Capture upstream's network, and compare it with the port."""
+    """Capture upstream's network, and compare it with upstream and with the port."""
     import mlx.core as mx
-    import numpy as np
     import torch
 
     from pytorch_to_mlx.capture.package import capture
     from pytorch_to_mlx.capture.proof import to_mlx
     from pytorch_to_mlx.capture.subject import subject_of
-    from pytorch_to_mlx.parity import relative_error
 
     os.environ["PYTORCH_TO_MLX_TRUSTED"] = os.devnull
     torch.manual_seed(0)
-    module, inputs, state, port, call = globals()[f"_{name}"]()
+    kind, _, part = name.partition("_") if name.startswith(("crepe", "perth")) else (name, "", "")
+    module, inputs, *ported = globals()[f"_{kind}"](*filter(None, [part]))
     with tempfile.TemporaryDirectory() as room:
-        load_port(port, state, name, Path(room))
         made = capture(subject_of(module.eval(), inputs), Path(room) / "captured", note=lambda line: None)
     assert made.report.passed, made.report.summary()
-    arrays = [to_mlx(value) for value in inputs]
-    captured = mx.compile(made.network)
-    ours: Callable[[], Any] = lambda: call(port, *arrays)  # noqa: E731
-    theirs: Callable[[], Any] = lambda: captured(*arrays)  # noqa: E731
-    error = relative_error(np.array(first(theirs())), np.array(ours()))
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.py").write_text(made.generated.source, encoding="utf-8")
+    arrays = [to_mlx(value) for value in inputs]
+    captured = mx.compile(made.network)
     with torch.no_grad():
-        times = taken_in_turns([ours, theirs, lambda: module(*inputs)], rounds)
-    written = sum(len((COMPONENTS / name / file).read_text().splitlines()) for file in SOURCES[name])
-    return {
-        "network": name,
-        "error": error,
-        "taps": sum(len(case.taps) for case in made.report.cases),
-        "lines": made.generated.source.count("\n"),
-        "port_lines": written,
-        "speed": times[0] / times[1],
-        "torch": times[2] / times[1],
-    }
+        expected = first(module(*inputs)).numpy()
+        error = apart(captured(*arrays), expected)
+        contenders: list[Callable[[], Any]] = [lambda: captured(*arrays), lambda: module(*inputs)]
+        result = {
+            "network": name,
+            "error": error,
+            "perturbed": with_another_weight(made.network, arrays, expected),
+            "taps": sum(len(case.taps) for case in made.report.cases),
+            "lines": made.generated.source.count("\n"),
+        }
+        if ported:
+            state, port, call = ported
+            with tempfile.TemporaryDirectory() as room:
+                load_port(port, state, name, Path(room))
+            result["port_error"] = apart(captured(*arrays), call(port, *arrays))
+            result["port_lines"] = sum(len((COMPONENTS / name / f).read_text().splitlines()) for f in SOURCES[name])
+            contenders.append(lambda: call(port, *arrays))
+        times = taken_in_turns(contenders, rounds)
+    return result | dict(zip(("torch", "speed"), (each / times[0] for each in times[1:]), strict=False))
+
+
+def apart(result: Any, other: Any) -> float:
+    """How far the first outputs are apart, relatively."""
+    import numpy as np
+
+    from pytorch_to_mlx.parity import relative_error
+
+    return relative_error(np.array(first(result)), np.array(first(other)))
+
+
+def with_another_weight(network: Any, arrays: list[Any], expected: Any) -> float:
+    """How far the network is from `expected` while its first matrix is off by noise of 1 %."""
+    import mlx.core as mx
+    from mlx.utils import tree_flatten
+
+    from pytorch_to_mlx.parity import perturbed
+
+    weights = dict(tree_flatten(network.parameters()))
+    name = next(name for name, value in weights.items() if value.ndim > 1 and value.dtype == mx.float32)
+    network.load_weights([(name, perturbed(weights[name], 0, 1))], strict=False)
+    error = apart(network(*arrays), expected)
+    network.load_weights([(name, weights[name])], strict=False)
+    return error
 
 
 def load_port(port: Any, state: dict[str, torch.Tensor], name: str, room: Path) -> None:
@@ -155,14 +205,25 @@ def first(result: Any) -> Any:
 
 def markdown(results: list[dict[str, Any]]) -> str:
     """The table of the docs."""
-    head = ("network", "apart", "lines captured", "lines by hand", "speed against ours", "speed against PyTorch")
+    head = (
+        "network",
+        "from PyTorch",
+        "perturbed",
+        "from the port",
+        "lines captured",
+        "lines by hand",
+        "speed against ours",
+        "speed against PyTorch",
+    )
     rows = [
         (
             result["network"],
             f"{result['error']:.1e}",
+            f"{result['perturbed']:.1e}",
+            f"{result['port_error']:.1e}" if "port_error" in result else "-",
             str(result["lines"]),
-            str(result["port_lines"]),
-            f"{result['speed']:.2f} x",
+            str(result.get("port_lines", "-")),
+            f"{result['speed']:.2f} x" if "speed" in result else "-",
             f"{result['torch']:.2f} x",
         )
         for result in results
@@ -170,7 +231,7 @@ def markdown(results: list[dict[str, Any]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, ("---",) * len(head), *rows)) + "\n"
 
 
-# The networks: upstream's module, an example, its state dict, our network, and how ours is called.
+# The networks: upstream's module, an example; where a port takes the same, its tensors, our network, how to call it.
 
 
 def _campplus() -> tuple:
@@ -240,6 +301,45 @@ def _voice_encoder() -> tuple:
 
     module = seeded_voice_encoder(0)
     return module, (torch.rand(4, 160, 40),), module.state_dict(), VoiceEncoder(), lambda port, mels: port(mels)
+
+
+def _crepe(capacity: str) -> tuple:
+    import sys
+    import types
+
+    sys.modules["torchaudio"] = types.ModuleType("torchaudio")  # torchcrepe reads files with it, nothing else
+    import torch
+    import torchcrepe  # type: ignore[import-not-found]
+
+    torchcrepe.load.model("cpu", capacity)
+    audio = torch.from_numpy(speech(16000, 1.0))[None]
+    frames = next(torchcrepe.preprocess(audio, 16000, 160, batch_size=16))
+    return torchcrepe.infer.model, (frames,)
+
+
+def _perth(part: str) -> tuple:
+    import torch
+    from perth import PerthImplicitWatermarker  # type: ignore[import-not-found]
+
+    network = PerthImplicitWatermarker().perth_net
+    with torch.no_grad():
+        magnitudes = network.ap.signal_to_magphase(torch.from_numpy(speech(32000, 3.0)))[0][None]
+    return getattr(network, part), (magnitudes.clone(),)
+
+
+def speech(rate: int, seconds: float) -> Any:
+    """Real speech where this checkout lies beside the shared recordings, else a speech-like signal."""
+    import numpy as np
+    import soxr
+
+    if SPEECH.exists():
+        import soundfile
+
+        samples, given = soundfile.read(SPEECH, dtype="float32")
+        return soxr.resample(samples[: int(seconds * given)], given, rate).astype(np.float32)
+    import _seed  # type: ignore[import-not-found]
+
+    return _seed.speechlike(1, seconds, rate)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,15 @@ from torch import nn
 Built = tuple[nn.Module, tuple, dict]
 
 
+LIBRARY = torch.library.Library("torchvision", "DEF")
+
+
+def import_vision_and_audio() -> None:
+    """Name the operators that torchvision registers: its build is for CUDA, and transformers imports it."""
+    for name in ("nms", "qnms"):
+        LIBRARY.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+
 class Output(nn.Module):
     """A model of transformers that returns one tensor of its output."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 import pytest
 
-from pytorch_to_mlx.layers.normalization import GroupNorm, group_norm, moments
+from pytorch_to_mlx.layers.normalization import BatchNorm, GroupNorm, group_norm, moments
 
 
 def drawn(*shape: int) -> np.ndarray:
@@ -40,3 +41,18 @@ def test_group_norm_is_torchs(groups: int, affine: bool) -> None:
         group_norm(last, groups, layer.get("weight"), layer.get("bias"), 1e-8),
     ):
         np.testing.assert_allclose(np.array(result).transpose(0, 3, 1, 2), expected, rtol=0, atol=3e-6)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_batch_norm_is_mlxs(affine: bool) -> None:
+    """At inference, compiled or not, and in training."""
+    ours, theirs = BatchNorm(8, affine=affine), nn.BatchNorm(8, affine=affine)
+    for layer in (ours, theirs):
+        layer.running_mean, layer.running_var = mx.array(drawn(8)), mx.array(drawn(8) ** 2)
+        layer.eval()
+    x = mx.array(drawn(2, 5, 8))
+    for function in (ours, mx.compile(ours)):
+        np.testing.assert_allclose(np.array(function(x)), np.array(theirs(x)), rtol=1e-5, atol=1e-5)
+    ours.train(), theirs.train()
+    np.testing.assert_allclose(np.array(ours(x)), np.array(theirs(x)), rtol=1e-6)
+    np.testing.assert_allclose(np.array(ours.running_var), np.array(theirs.running_var), rtol=1e-6)

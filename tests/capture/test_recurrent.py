@@ -12,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from pytorch_to_mlx import runtime  # noqa: E402
+from pytorch_to_mlx.runtime import recurrent_steps  # noqa: E402
 
 KINDS = {"LSTM": 2, "GRU": 1, "RNN": 1}
 
@@ -45,6 +46,31 @@ def test_a_layer_equals_torchs(kind: str, layers: int, both: bool, bias: bool, b
         with torch.no_grad():
             want = flat(*theirs(x, hx))
         compare(mine(mx.array(x.numpy()), *(mx.array(each.numpy()) for each in states)), want)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("batch", [1, 4, 24])
+def test_wide_layers_equal_torchs(kind: str, batch: int) -> None:
+    """Weights so large that products go in blocks, and directions to cores of their own; compiled or not."""
+    torch.manual_seed(0)
+    options: dict = {"num_layers": 2, "bidirectional": True}
+    theirs = getattr(torch.nn, kind)(24, 1024 if kind == "RNN" else 512, **options).eval()
+    mine = getattr(runtime, kind)(24, theirs.hidden_size, **options)
+    mine.load_weights([(k, mx.array(v.numpy())) for k, v in theirs.state_dict().items()], strict=True)
+    x = torch.randn(12, batch, 24)
+    with torch.no_grad():
+        want = flat(*theirs(x))
+    for function in (mine, mx.compile(mine)):
+        compare(function(mx.array(x.numpy())), want)
+
+
+def test_blocks_are_as_few_as_openblas_leaves_to_one_thread() -> None:
+    assert recurrent_steps._blocks(2048, 512 * 4) == 16
+    assert recurrent_steps._blocks(2048, 512 * 64) == 1  # they would have eight rows
+    assert recurrent_steps._blocks(512, 128) == 1
+    for rows, each in ((1536, 2048), (300, 4096), (1, 2**20)):
+        count = recurrent_steps._blocks(rows, each)
+        assert rows % count == 0 and (count == 1 or rows // count * each <= recurrent_steps.ONE_THREAD)
 
 
 def extras(kind: str) -> list[dict]:

@@ -252,7 +252,7 @@ def _batch_norm(node: fx.Node, own: Own) -> Layer | None:
     if not plain and (weight is None or bias is None):
         return None
     numbers = {"_num_features": mean.meta["val"].shape[0]}
-    return made_of(node, "nn.BatchNorm", [x], numbers | different(eps=(eps, 1e-5), affine=(not plain, True)))
+    return made_of(node, "runtime.BatchNorm", [x], numbers | different(eps=(eps, 1e-5), affine=(not plain, True)))
 
 
 @recognises("group_norm.default")

@@ -72,6 +72,17 @@ def on_each_core(work: Callable[[mx.array], mx.array], items: mx.array) -> mx.ar
     return mx.concatenate(parts)
 
 
+@contextlib.contextmanager
+def on_core(place: int | None) -> Iterator[None]:
+    """Operations within the block go to that core where cores are ours, beside what is done on others; None: as ever.
+
+    For work whose products OpenBLAS leaves to one thread.
+    """
+    streams = [] if place is None or on_one_core() or not linux_cpu() else _streams()
+    with mx.stream(streams[place % len(streams)]) if streams and place is not None else contextlib.nullcontext():
+        yield
+
+
 def shares(count: int, parts: int) -> list[tuple[int, int]]:
     """Where each of so many parts of `count` items starts and ends; they differ by one item at most."""
     return list(pairwise(count * n // parts for n in range(parts + 1)))

@@ -12,25 +12,26 @@ from pytorch_to_mlx.layers.device import linux_cpu
 PART = 256  # elements that are added up in one go
 
 
-class BatchNorm(nn.Module):
-    """Batch norm at inference over the last axis, as one scale and one shift; torch's names of what it holds."""
+class BatchNorm(nn.BatchNorm):
+    """`mlx.nn.BatchNorm`, at inference as one scale and one shift, which `mx.compile` computes once, not by element."""
 
-    def __init__(self, channels: int, *, affine: bool = True, eps: float = 1e-5) -> None:
-        super().__init__()
-        if affine:
-            self.weight = mx.ones((channels,))
-            self.bias = mx.zeros((channels,))
-        self.running_mean = mx.zeros((channels,))
-        self.running_var = mx.ones((channels,))
-        self._eps = eps
+    def __init__(self, num_features: int, eps: float = 1e-5, affine: bool = True) -> None:
+        super().__init__(num_features, eps, affine=affine)
 
     def __call__(self, x: mx.array) -> mx.array:
-        """(..., channels) to the same shape."""
-        scale = mx.rsqrt(self.running_var + self._eps)
+        """(..., num_features) to the same shape."""
+        if self.training:
+            return super().__call__(x)
+        scale = mx.rsqrt(self.running_var + self.eps)
         if "weight" not in self:
-            return (x - self.running_mean) * scale
+            return (x - self.running_mean) * unfused(scale)
         scale = scale * self.weight
-        return x * scale + (self.bias - self.running_mean * scale)
+        return x * unfused(scale) + unfused(self.bias - self.running_mean * scale)
+
+
+def unfused(x: mx.array) -> mx.array:
+    """x with another axis in front, where `mx.compile` ends a kernel: what x is made of is then computed once."""
+    return x[None]
 
 
 class GroupNorm(nn.GroupNorm):

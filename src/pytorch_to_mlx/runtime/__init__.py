@@ -6,7 +6,7 @@ Functions and modules over arrays, each documented with the PyTorch operation th
 from pytorch_to_mlx.layers.attention import attention
 from pytorch_to_mlx.layers.convolution import Conv1d, ConvTranspose1d
 from pytorch_to_mlx.layers.elementwise import exp, gelu, gelu_tanh, mish, sigmoid, silu, sin, softmax, tanh
-from pytorch_to_mlx.layers.normalization import GroupNorm, group_norm
+from pytorch_to_mlx.layers.normalization import BatchNorm, GroupNorm, group_norm
 from pytorch_to_mlx.runtime.attention import scaled_dot_product_attention
 from pytorch_to_mlx.runtime.chance import (
     dropout,
@@ -156,6 +156,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "AvgPool",
+    "BatchNorm",
     "Conv1d",
     "ConvTranspose1d",
     "GRUCell",

@@ -19,6 +19,8 @@ from pytorch_to_mlx.runtime.recurrent_steps import (
     rnn_tanh_steps,
 )
 
+LARGE = 2**20  # elements of the weights that a step multiplies with, from which each direction has a core of its own
+
 
 def lstm(
     x: mx.array,
@@ -158,7 +160,8 @@ def _layers(
                 mx.zeros((y.shape[1], width), y.dtype) if state is None else state[place]
                 for state, width in zip(states, _widths(w[1], projection), strict=False)
             ]
-            side, end = run(y, start, w[0], w[1], b_ih, b_hh, projection, bool(reverse))
+            core = reverse if directions == 2 and w[1].size >= LARGE else None
+            side, end = run(y, start, w[0], w[1], b_ih, b_hh, projection, bool(reverse), core)
             sides.append(side)
             ends.append(end)
         y = sides[0] if directions == 1 else mx.concatenate(sides, axis=-1)
