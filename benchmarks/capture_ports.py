@@ -335,8 +335,8 @@ def speech(rate: int, seconds: float) -> Any:
     if SPEECH.exists():
         import soundfile
 
-        samples, given = soundfile.read(SPEECH, dtype="float32")
-        return soxr.resample(samples[: int(seconds * given)], given, rate).astype(np.float32)
+        samples, given = soundfile.read(SPEECH, dtype="float32", always_2d=True)
+        return soxr.resample(samples[: int(seconds * given)].mean(axis=1), given, rate).astype(np.float32)
     import _seed  # type: ignore[import-not-found]
 
     return _seed.speechlike(1, seconds, rate)
