@@ -47,6 +47,8 @@ class Allowed:
         return size >= (self.least or 0) and (size - (self.least or 0)) % self.step == 0
 
     def __str__(self) -> str:
+        if self.least is not None and self.least == self.most:
+            return str(self.least)
         steps = f" in steps of {self.step}" if self.step > 1 else ""
         if self.least is None and self.most is None:
             return f"a multiple of {self.step}"

@@ -42,6 +42,28 @@ def test_other_branches_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             model(mx.zeros((2, length, 3)))
 
 
+class Stretched(nn.Module):
+    """Takes a size for a number, which torch then holds it to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(3, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        size = int(x.shape[1] * 1.25)
+        return self.head(nn.functional.interpolate(x.swapaxes(1, 2), size).swapaxes(1, 2))
+
+
+def test_a_size_that_was_taken_for_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Far above the sizes that conditions are read off from the start, too."""
+    monkeypatch.setenv(trust.STORE, str(tmp_path / "trusted"))
+    torch.manual_seed(0)
+    made = capture(subject_of(Stretched(), (torch.randn(3, 900, 3),), origin="mine"), tmp_path / "made")
+    assert made.report.passed and made.settings.sizes == {"length": Allowed(900, 900)}
+    with pytest.raises(UsageError, match="length is 901; the model was captured for 900, and"):
+        load(made.folder)(mx.zeros((2, 901, 3)))
+
+
 def test_which_numbers_are_allowed() -> None:
     assert 8 in Allowed(step=4) and 6 not in Allowed(step=4) and str(Allowed(step=4)) == "a multiple of 4"
     assert 7 in Allowed(3, step=2) and 8 not in Allowed(3, step=2) and str(Allowed(3)) == "3 or more"

@@ -19,7 +19,7 @@ from pytorch_to_mlx.captured import Allowed
 
 TORCH = Path(torch.__file__).parent
 SMALLEST = 2  # torch traces dynamic sizes as larger than 1
-LOOKED_AT = 512  # how far conditions are read off, at least
+LOOKED_AT = 512  # how far beyond the example's size conditions are read off
 
 
 def guards(program: Program, own: bool = False) -> list[sympy.Basic]:
@@ -45,18 +45,21 @@ def hold(conditions: Sequence[sympy.Basic], sizes: Mapping[sympy.Symbol, int]) -
     return all(_holds(_code(each), numbers) for each in conditions if each.free_symbols <= sizes.keys())
 
 
-def allowed(conditions: Sequence[sympy.Basic], names: Mapping[sympy.Symbol, str]) -> dict[str, Allowed]:
-    """Of each named size that conditions of its own restrict: which numbers."""
+def allowed(
+    conditions: Sequence[sympy.Basic], names: Mapping[sympy.Symbol, str], example: Mapping[sympy.Symbol, int]
+) -> dict[str, Allowed]:
+    """Of each named size that conditions of its own restrict: which numbers, read off to beyond the example's."""
     found: dict[str, Allowed] = {}
     for symbol, name in names.items():
         about = [each for each in conditions if each.free_symbols == {symbol}]
         codes = [_code(each) for each in about]
-        good = [n for n in range(SMALLEST, LOOKED_AT) if all(_holds(code, {str(symbol): n}) for code in codes)]
-        if not about or not good or len(good) == LOOKED_AT - SMALLEST:
+        end = example.get(symbol, 0) + LOOKED_AT
+        good = [n for n in range(SMALLEST, end if about else 0) if all(_holds(c, {str(symbol): n}) for c in codes)]
+        if not good or len(good) == end - SMALLEST:
             continue
         step = min((b - a for a, b in pairwise(good)), default=1)
         first = SMALLEST <= good[0] < SMALLEST + step and good[0] % step == 0
-        endless = good[-1] + step >= LOOKED_AT
+        endless = good[-1] + step >= end
         found[name] = Allowed(None if first else good[0], None if endless else good[-1], step)
     return found
 
@@ -69,7 +72,7 @@ def _code(condition: sympy.Basic) -> CodeType:
 
 def _holds(code: CodeType, sizes: Mapping[str, int]) -> bool:
     try:
-        return bool(eval(code, {"math": math}, dict(sizes)))  # noqa: S307  (of our own text)
+        return bool(eval(code, {"math": math, "torch": torch}, dict(sizes)))  # noqa: S307  (of our own text)
     except (NameError, TypeError, ArithmeticError):  # not for numbers like these
         return True
 

@@ -94,7 +94,7 @@ def capture(
         note("capturing with torch.export")
         program = subject.program(dynamic=dynamic)
         sizes, inputs, names = Sizes(program), described_inputs(program), input_sizes(program)
-        restricted = allowed(guards(program, own=True), names)
+        restricted = allowed(guards(program, own=True), names, sizes.of(subject.example.tensors))
         note("writing the source")
         generated = generate(program)
         nodes = sum(node.op == "call_function" for node in program.graph.nodes)
