@@ -107,7 +107,7 @@ def resnet() -> Built:
     """ResNet-50 over one image."""
     from transformers import ResNetConfig, ResNetForImageClassification
 
-    model = ResNetForImageClassification(ResNetConfig(num_labels=1000))
+    model = ResNetForImageClassification(ResNetConfig())
     return Output(model, "logits"), (torch.randn(1, 3, 224, 224),), {}
 
 

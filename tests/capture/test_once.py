@@ -24,6 +24,8 @@ class Layer(nn.Module):
 class Stack(nn.Module):
     """Gives every layer what it cuts anew each time."""
 
+    table: torch.Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.ModuleList(Layer() for _ in range(4))
