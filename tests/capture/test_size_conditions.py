@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import mlx.core as mx
@@ -43,14 +44,14 @@ def test_other_branches_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 class Stretched(nn.Module):
-    """Takes a size for a number, which torch then holds it to."""
+    """Takes a size for a number in a way that cannot be kept from it, so that torch holds the size to that number."""
 
     def __init__(self) -> None:
         super().__init__()
         self.head = nn.Linear(3, 3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        size = int(x.shape[1] * 1.25)
+        size = 5 * len(range(x.shape[1] // 4))
         return self.head(nn.functional.interpolate(x.swapaxes(1, 2), size).swapaxes(1, 2))
 
 
@@ -59,11 +60,38 @@ def test_a_size_that_was_taken_for_a_number(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv(trust.STORE, str(tmp_path / "trusted"))
     torch.manual_seed(0)
     made = capture(subject_of(Stretched(), (torch.randn(3, 900, 3),), origin="mine"), tmp_path / "made")
-    assert made.report.passed and made.settings.sizes == {"length": Allowed(900, 900)}
-    with pytest.raises(UsageError, match="length is 901; the model was captured for 900, and"):
-        load(made.folder)(mx.zeros((2, 901, 3)))
+    assert made.report.passed and made.settings.sizes == {"length": Allowed(900, 903)}
+    with pytest.raises(UsageError, match="length is 904; the model was captured for 900 to 903, and"):
+        load(made.folder)(mx.zeros((2, 904, 3)))
+
+
+class Whole(nn.Module):
+    """Sizes by way of fractions, `int` and `round`; `int` as a type, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(3, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        length = int(x.shape[1])
+        sizes = [int(length * 1.25), math.ceil(length / 3), round(length * 0.7), math.floor(length / 3), int("5")]
+        assert isinstance(sizes[-1], int) and int is not float
+        x = x.swapaxes(1, 2)
+        return torch.cat([self.head(nn.functional.interpolate(x, size).swapaxes(1, 2)) for size in sizes], 1)
+
+
+def test_whole_numbers_of_sizes_stay_dynamic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(trust.STORE, str(tmp_path / "trusted"))
+    torch.manual_seed(0)
+    made = capture(subject_of(Whole(), (torch.randn(3, 16, 3),), origin="mine"), tmp_path / "made")
+    assert made.report.passed and not made.settings.sizes and len(made.report.cases) == 4
+    model, original = load(made.folder), Whole()
+    for length in (7, 10, 23, 40):
+        assert model(mx.zeros((2, length, 3))).shape == original(torch.zeros(2, length, 3)).shape
+    assert "int" not in globals()
 
 
 def test_which_numbers_are_allowed() -> None:
+    assert str(Allowed(9, 9)) == "9"
     assert 8 in Allowed(step=4) and 6 not in Allowed(step=4) and str(Allowed(step=4)) == "a multiple of 4"
     assert 7 in Allowed(3, step=2) and 8 not in Allowed(3, step=2) and str(Allowed(3)) == "3 or more"

@@ -26,6 +26,7 @@ from pytorch_to_mlx.capture.names import variable_name
 from pytorch_to_mlx.capture.observe import copied, observe, undisturbed
 from pytorch_to_mlx.capture.recurrent_shapes import any_number_of_steps
 from pytorch_to_mlx.capture.state import Program, program_of
+from pytorch_to_mlx.capture.whole import sizes_stay
 from pytorch_to_mlx.errors import CaptureError
 
 TORCH = Path(torch.__file__).parent
@@ -43,6 +44,7 @@ class _Attempt:
         dynamic: which sizes are: "all", those of the first axes ("batch"), or none ("").
         frozen: whether buffers of one integer are constants.
         answers: to branches on values.
+        whole: whether `int` of a size stays a size.
     """
 
     args: tuple[Any, ...]
@@ -50,6 +52,7 @@ class _Attempt:
     dynamic: str
     frozen: bool
     answers: dict[str, bool]
+    whole: bool = False
 
 
 def export(
@@ -113,8 +116,9 @@ def _attempts(
                 return
         for frozen in (False, True) if any(map(_numbers, module.modules())) else (False,):
             for level in levels:
-                if level[2] != "all" or not any(isinstance(failure, TimeoutError) for failure in failures):
-                    yield _Attempt(*level, frozen, answers)
+                for whole in (True, False) if level[2] else (False,):
+                    if level[2] != "all" or not any(isinstance(failure, TimeoutError) for failure in failures):
+                        yield _Attempt(*level, frozen, answers, whole)
 
 
 def _traced(module: torch.nn.Module, attempt: _Attempt) -> Program:
@@ -122,7 +126,7 @@ def _traced(module: torch.nn.Module, attempt: _Attempt) -> Program:
     if not attempt.dynamic:
         return program_of(_export(module, attempt.args, attempt.kwargs, ""), module)
     limit: Any = symbolic
-    with at_most(SECONDS), limit.patch(symbol_guard_limit_before_specialize=CONDITIONS):
+    with sizes_stay(module) if attempt.whole else _quiet(), at_most(SECONDS), limit.patch(symbol_guard_limit_before_specialize=CONDITIONS):
         return program_of(_export(module, attempt.args, attempt.kwargs, attempt.dynamic), module)
 
 

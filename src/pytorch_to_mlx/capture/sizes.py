@@ -10,7 +10,20 @@ from typing import Any
 
 import sympy
 import torch
-from torch.utils._sympy.functions import FloorDiv, Max, Min, Mod, PythonMod
+from torch.utils._sympy.functions import (
+    CeilToInt,
+    FloatTrueDiv,
+    FloorDiv,
+    FloorToInt,
+    IntTrueDiv,
+    Max,
+    Min,
+    Mod,
+    PythonMod,
+    RoundToInt,
+    ToFloat,
+    TruncToInt,
+)
 from torch.utils._sympy.printers import PythonPrinter
 
 from pytorch_to_mlx.capture.code import ATOM, SUM, Code, as_code, binary, call, unary
@@ -69,7 +82,23 @@ def size_code(expr: sympy.Expr, names: Mapping[sympy.Expr, str]) -> Code:
         return binary("%", *(size_code(each, names) for each in expr.args))  # type: ignore[arg-type]
     if isinstance(expr, Max | Min):
         return call("max" if isinstance(expr, Max) else "min", *(size_code(each, names) for each in expr.args))  # type: ignore[arg-type]
-    return _printed(expr, names)
+    return _fractional(expr, names) or _printed(expr, names)
+
+
+def _fractional(expr: sympy.Expr, names: Mapping[sympy.Expr, str]) -> Code | None:
+    """What leads to a size by way of a fraction, which sizes keep from being negative."""
+    if expr.is_Float:
+        return as_code(float(expr))
+    if not isinstance(expr, CeilToInt | FloatTrueDiv | FloorToInt | IntTrueDiv | RoundToInt | ToFloat | TruncToInt):
+        return None
+    first, *rest = (size_code(each, names) for each in expr.args)  # type: ignore[arg-type]
+    if isinstance(expr, ToFloat):
+        return first
+    if isinstance(expr, FloatTrueDiv | IntTrueDiv):
+        return binary("/", first, *rest)
+    if isinstance(expr, CeilToInt):
+        return unary("-", call("int", binary("//", unary("-", first), 1)))
+    return call("round" if isinstance(expr, RoundToInt) else "int", first)
 
 
 def _sum(expr: sympy.Add, names: Mapping[sympy.Expr, str]) -> Code:
