@@ -9,7 +9,7 @@ import re
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -126,7 +126,8 @@ def _traced(module: torch.nn.Module, attempt: _Attempt) -> Program:
     if not attempt.dynamic:
         return program_of(_export(module, attempt.args, attempt.kwargs, ""), module)
     limit: Any = symbolic
-    with sizes_stay(module) if attempt.whole else _quiet(), at_most(SECONDS), limit.patch(symbol_guard_limit_before_specialize=CONDITIONS):
+    sizes = sizes_stay(module) if attempt.whole else nullcontext()
+    with sizes, at_most(SECONDS), limit.patch(symbol_guard_limit_before_specialize=CONDITIONS):
         return program_of(_export(module, attempt.args, attempt.kwargs, attempt.dynamic), module)
 
 

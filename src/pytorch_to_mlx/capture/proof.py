@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from importlib.metadata import version
 from itertools import permutations
 from typing import Any
 
@@ -26,6 +24,7 @@ from pytorch_to_mlx.captured import MODEL_TYPE
 from pytorch_to_mlx.errors import CaptureError, ParityError
 from pytorch_to_mlx.parity import INFO, Bar, compare_tap, perturbed, relative_error
 from pytorch_to_mlx.parity import watching as watching_mlx
+from pytorch_to_mlx.parity.system import system
 from pytorch_to_mlx.report import CaseResult, Controls, ParityReport, TapResult
 
 BAR = Bar("relative", 1e-4, floors=2)
@@ -91,11 +90,7 @@ class _Proof:
             reference=package,
             upstream=self.subject.judges,
             checkpoint="",
-            system={
-                "mlx": version("mlx"),
-                "device": str(mx.default_device().type).split(".")[-1],
-                "machine": platform.machine(),
-            },
+            system=system(),
             cases=tuple(results),
             controls=controls,
         )

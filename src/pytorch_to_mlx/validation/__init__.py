@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-import platform
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
-
-import mlx.core as mx
 
 from pytorch_to_mlx import registry
 from pytorch_to_mlx.errors import AudioError, FolderError, UsageError
@@ -17,12 +13,10 @@ from pytorch_to_mlx.folder import FolderConfig, read_config, replace_file, with_
 from pytorch_to_mlx.loading import load
 from pytorch_to_mlx.matching import match
 from pytorch_to_mlx.parity import Recording
+from pytorch_to_mlx.parity.system import system
 from pytorch_to_mlx.report import ParityReport
 from pytorch_to_mlx.validation.recordings import Originals, record_reference
 from pytorch_to_mlx.validation.stages import Progress, check_alive, check_controls, compare, silent
-
-# Read at MLX's first operation; without it CUDA and the newest Apple GPUs keep 10 bits of mantissa in float32 products.
-os.environ.setdefault("MLX_ENABLE_TF32", "0")
 
 Note = Callable[[str], None]
 
@@ -81,7 +75,7 @@ def validate(
         reference=port.reference.upstream,
         upstream=recorded.versions,
         checkpoint=recorded.checkpoint,
-        system=_system(),
+        system=system(),
         cases=tuple(cases),
         controls=checked,
     )
@@ -117,15 +111,6 @@ def _check_arguments(path: Path, audio: Sequence[str | Path], seconds: float | N
     for file in audio:
         if not Path(file).is_file():
             raise AudioError(f"--audio {file}: no such file")
-
-
-def _system() -> dict[str, str]:
-    return {
-        "mlx": version("mlx"),
-        "device": str(mx.default_device().type).split(".")[-1],
-        "machine": platform.machine(),
-        "TF32": "off" if os.environ["MLX_ENABLE_TF32"] == "0" else "on",
-    }
 
 
 def precision(config: FolderConfig) -> str:
