@@ -10,11 +10,11 @@ from typing import Any
 import mlx.core as mx
 from torch import fx
 
+from pytorch_to_mlx.capture.body import Body
 from pytorch_to_mlx.capture.code import SLOT, Code, Slots, as_code, call, filled
 from pytorch_to_mlx.capture.emitter import DTYPES, dtype_name
 from pytorch_to_mlx.capture.names import class_name, free_name
 from pytorch_to_mlx.capture.ownership import Ownership
-from pytorch_to_mlx.capture.scope import Body
 
 WIDTH = 120
 

@@ -15,6 +15,7 @@ import torch
 from torch import fx
 
 from pytorch_to_mlx.capture import recurrent_layers, spatial_layers  # noqa: F401  (they register their layers)
+from pytorch_to_mlx.capture.body import Body, Made, MissingSizeError
 from pytorch_to_mlx.capture.classes import WIDTH, Classes, Constructor, Instance, attributes, method_name
 from pytorch_to_mlx.capture.clean import clean, is_size, operator_name
 from pytorch_to_mlx.capture.code import Slots
@@ -29,7 +30,7 @@ from pytorch_to_mlx.capture.operators import INEXPRESSIBLE, LOWERINGS
 from pytorch_to_mlx.capture.origin import Origins
 from pytorch_to_mlx.capture.ownership import Ownership
 from pytorch_to_mlx.capture.rotary import fuse_rotary
-from pytorch_to_mlx.capture.scope import Body, Made, MissingSizeError, Scope
+from pytorch_to_mlx.capture.scope import Scope
 from pytorch_to_mlx.capture.simplify import simplify
 from pytorch_to_mlx.capture.sizes import dimension_names, expression
 from pytorch_to_mlx.capture.state import Program

@@ -16,8 +16,18 @@ from pytorch_to_mlx.capture.clean import is_size, operator_name
 from pytorch_to_mlx.capture.operators.registry import SPATIAL
 from pytorch_to_mlx.capture.sizes import axis_groups, expression
 from pytorch_to_mlx.capture.state import Program
+from pytorch_to_mlx.capture.transpositions import (
+    PERMUTE,
+    inverse,
+    is_of_images,
+    merge,
+    merge_transpose,
+    order_of,
+    order_to_last,
+    permuted,
+    turn,
+)
 
-PERMUTE = torch.ops.aten.permute.default
 VIEWS = {
     "aten.view.default",
     "aten._unsafe_view.default",
@@ -87,71 +97,12 @@ def channels_last(program: Program) -> None:
         if node.op == "call_function" and node.target is not PERMUTE and not is_size(node):
             _move_past(program, node)
         elif node.target is PERMUTE:
-            _merge(node)
+            merge(node)
     _store_permuted(program)
     _leave_once(graph)
     for node in reversed(list(graph.nodes)):
         if node.target is PERMUTE and not node.users:
             graph.erase_node(node)
-
-
-# Transpositions.
-
-
-def order_to_last(ndim: int) -> tuple[int, ...]:
-    """The axes of (batch, channels, *spatial) in the order (batch, *spatial, channels)."""
-    return (0, *range(2, ndim), 1) if ndim > 2 else tuple(range(ndim))
-
-
-def inverse(order: Sequence[int]) -> tuple[int, ...]:
-    """What undoes a transposition."""
-    return tuple(sorted(range(len(order)), key=lambda place: order[place]))
-
-
-def _order(node: Any) -> tuple[int, ...] | None:
-    """The order of a transposition, if a node is one."""
-    if not isinstance(node, fx.Node) or node.op != "call_function":
-        return None
-    name = operator_name(node)
-    ndim = node.meta["val"].ndim if isinstance(node.meta.get("val"), torch.Tensor) else 0
-    if name == "aten.permute.default":
-        return tuple(dim % ndim for dim in node.args[1])  # type: ignore[union-attr]
-    if name == "aten.transpose.int" and ndim:
-        order = list(range(ndim))
-        a, b = (int(dim) % ndim for dim in node.args[1:3])  # type: ignore[arg-type]
-        order[a], order[b] = order[b], order[a]
-        return tuple(order)
-    return None
-
-
-def _is_of_images(order: tuple[int, ...] | None) -> bool:
-    """Whether a transposition turns images or sequences: spatial axes as a whole change places with all channels'.
-
-    Others, as those of attention's heads, stay where they are.
-    """
-    if order is None or len(order) < 3 or order[0] != 0 or order[1] == 1:
-        return False
-    return list(order[1:]) == [*range(order[1], len(order)), *range(1, order[1])]
-
-
-def _permuted(graph: fx.Graph, source: fx.Node, order: Sequence[int], like: fx.Node, outside: bool) -> fx.Node:
-    """`source` transposed, at the graph's place of insertion; transpositions that meet become one or none."""
-    inner = _order(source)
-    if inner is not None:
-        first = source.args[0]
-        assert isinstance(first, fx.Node)
-        order, source = [inner[place] for place in order], first
-    if list(order) == list(range(len(order))):
-        return source
-    made = graph.call_function(PERMUTE, (source, list(order)))
-    made.meta = {key: like.meta[key] for key in ("stack_trace",) if key in like.meta}
-    stack = dict(like.meta.get("nn_module_stack") or {})
-    if outside and len(stack) > 1:
-        stack.popitem()
-    made.meta |= {"nn_module_stack": stack, "moved": True}
-    made.meta["val"] = source.meta["val"].permute(tuple(order))
-    made.meta["print"] = source.meta.get("print")
-    return made
 
 
 def _surround(graph: fx.Graph, node: fx.Node) -> None:
@@ -165,17 +116,17 @@ def _surround(graph: fx.Graph, node: fx.Node) -> None:
         ndim += 1
     order = order_to_last(ndim)
     with graph.inserting_before(node):
-        node.update_arg(0, _permuted(graph, image, order, node, outside=True))
+        node.update_arg(0, permuted(graph, image, order, node, outside=True))
         if (name := operator_name(node)).startswith("aten.conv"):
             weight = node.args[1]
             assert isinstance(weight, fx.Node)
             turned = "transpose" in name or (name == "aten.convolution.default" and node.args[6])
             axes = (1, *range(2, ndim), 0) if turned else order
-            node.update_arg(1, _permuted(graph, weight, axes, node, outside=False))
+            node.update_arg(1, permuted(graph, weight, axes, node, outside=False))
     outputs = [user for user in node.users if operator_name(user) == "operator.getitem"]
     for output in outputs or [node]:
         if output.meta["val"].ndim == ndim:
-            _turn(graph, output, order)
+            turn(graph, output, order)
     if outputs:
         turned = {output.args[1]: output.meta["val"] for output in outputs}
         node.meta["val"] = tuple(turned.get(place, value) for place, value in enumerate(node.meta["val"]))
@@ -197,42 +148,15 @@ def _batched(graph: fx.Graph, node: fx.Node, image: fx.Node) -> fx.Node:
     return batched
 
 
-def _turn(graph: fx.Graph, node: fx.Node, order: Sequence[int]) -> None:
-    """Say that `node` is now its old value in `order`, and give its users the old value."""
-    with graph.inserting_after(node):
-        back = graph.call_function(PERMUTE, (node, list(inverse(order))))
-    back.meta = {key: node.meta[key] for key in ("stack_trace",) if key in node.meta}
-    stack = dict(node.meta.get("nn_module_stack") or {})
-    if len(stack) > 1:
-        stack.popitem()
-    back.meta |= {"nn_module_stack": stack, "moved": True, "val": node.meta["val"], "print": node.meta.get("print")}
-    node.replace_all_uses_with(back, delete_user_cb=lambda user: user is not back)
-    node.meta["val"] = node.meta["val"].permute(tuple(order))
-
-
-def _merge(node: fx.Node) -> None:
-    """Make one of a transposition of a transposition, or none."""
-    source = node.args[0]
-    inner, order = _order(source), _order(node)
-    if inner is None or order is None:
-        return
-    assert isinstance(source, fx.Node) and isinstance(source.args[0], fx.Node)
-    merged = [inner[place] for place in order]
-    if merged == sorted(merged):
-        node.replace_all_uses_with(source.args[0])
-    else:
-        node.args = (source.args[0], merged)
-
-
 # Moving past other operators.
 
 
 def _move_past(program: Program, node: fx.Node) -> None:
     name = operator_name(node)
     if name == "aten.transpose.int":
-        _merge_transpose(program.graph, node)
+        merge_transpose(program.graph, node)
         return
-    if not any(_is_of_images(_order(source)) for source in node.all_input_nodes):
+    if not any(is_of_images(order_of(source)) for source in node.all_input_nodes):
         return
     if name in VIEWS:
         _past_view(program.graph, node)
@@ -248,24 +172,12 @@ def _move_past(program: Program, node: fx.Node) -> None:
         _past_elements(program, node)
 
 
-def _merge_transpose(graph: fx.Graph, node: fx.Node) -> None:
-    source = node.args[0]
-    if _order(source) is None:
-        return
-    assert isinstance(source, fx.Node)
-    order = _order(node)
-    assert order is not None
-    with graph.inserting_before(node):
-        made = _permuted(graph, source, order, node, outside=False)
-    node.replace_all_uses_with(made)
-
-
 def _past_elements(program: Program, node: fx.Node) -> None:
     value = node.meta["val"]
     if not isinstance(value, torch.Tensor):
         return
     sources = [source for source in node.all_input_nodes if isinstance(source.meta.get("val"), torch.Tensor)]
-    orders = {order for source in sources if (order := _order(source)) and len(order) == value.ndim}
+    orders = {order for source in sources if (order := order_of(source)) and len(order) == value.ndim}
     if len(orders) != 1:
         return
     back = orders.pop()
@@ -277,13 +189,13 @@ def _past_elements(program: Program, node: fx.Node) -> None:
         replaced = {source: _aligned(graph, source, order, node) for source in sources}
     node.args = fx.map_arg(node.args, lambda each: replaced.get(each, each))
     node.kwargs = fx.map_arg(node.kwargs, lambda each: replaced.get(each, each))
-    _turn(graph, node, order)
+    turn(graph, node, order)
 
 
 def _cheap(program: Program, source: fx.Node, back: tuple[int, ...]) -> bool:
     """Whether a transposition of this operand costs nothing: it has one, is stored so, or has few elements."""
     value = source.meta["val"]
-    if _order(source) == back or value.ndim == 0 or source in program.states or source in program.inputs:
+    if order_of(source) == back or value.ndim == 0 or source in program.states or source in program.inputs:
         return True
     return sum(expression(size) != 1 for size in value.shape) <= 1
 
@@ -294,20 +206,20 @@ def _aligned(graph: fx.Graph, source: fx.Node, order: Sequence[int], node: fx.No
     if ndim == 0:
         return source
     if ndim == len(order):
-        return _permuted(graph, source, order, node, outside=True)
+        return permuted(graph, source, order, node, outside=True)
     missing = len(order) - ndim
     lead = [place for place in order if place < missing]
     if list(order[:missing]) == lead == list(range(missing)):
-        return _permuted(graph, source, [place - missing for place in order[missing:]], node, outside=True)
+        return permuted(graph, source, [place - missing for place in order[missing:]], node, outside=True)
     shape = [1] * missing + list(source.meta["val"].shape)
     view = graph.call_function(torch.ops.aten.view.default, (source, shape))
     view.meta = dict(node.meta) | {"val": source.meta["val"].reshape(shape), "print": source.meta.get("print")}
-    return _permuted(graph, view, order, node, outside=True)
+    return permuted(graph, view, order, node, outside=True)
 
 
 def _past_axis(graph: fx.Graph, node: fx.Node, place: int, default: Any) -> None:
     listed: list[Any] = list(node.args[0]) if isinstance(node.args[0], list | tuple) else [node.args[0]]
-    orders = [_order(source) for source in listed]
+    orders = [order_of(source) for source in listed]
     found = {order for order in orders if order is not None}
     if len(found) != 1 or any(source.meta["val"].ndim != len(next(iter(found))) for source in listed):
         return
@@ -316,7 +228,7 @@ def _past_axis(graph: fx.Graph, node: fx.Node, place: int, default: Any) -> None
         return
     order = inverse(back)
     with graph.inserting_before(node):
-        moved = [_permuted(graph, source, order, node, outside=True) for source in listed]
+        moved = [permuted(graph, source, order, node, outside=True) for source in listed]
     args: list[Any] = list(node.args)
     args += [default] * (place + 1 - len(args))
     dims = args[place]
@@ -326,15 +238,15 @@ def _past_axis(graph: fx.Graph, node: fx.Node, place: int, default: Any) -> None
     outputs = [user for user in node.users if operator_name(user) == "operator.getitem"]
     if isinstance(node.meta["val"], tuple | list):
         for output in outputs:
-            _turn(graph, output, order)
+            turn(graph, output, order)
         node.meta["val"] = tuple(value.permute(order) for value in node.meta["val"])
     else:
-        _turn(graph, node, order)
+        turn(graph, node, order)
 
 
 def _past_reduction(graph: fx.Graph, node: fx.Node, place: int) -> None:
     source = node.args[0]
-    back = _order(source)
+    back = order_of(source)
     if back is None or len(node.args) <= place or node.args[place] is None:
         return
     assert isinstance(source, fx.Node)
@@ -350,24 +262,24 @@ def _past_reduction(graph: fx.Graph, node: fx.Node, place: int) -> None:
     node.args = tuple(args)
     value = node.meta["val"]
     if value.ndim == len(back):
-        _turn(graph, node, order)
+        turn(graph, node, order)
         return
     gone = set(listed)
     if value.ndim != len(back) - len(gone):  # squeezing an axis that is longer than 1
         gone = set()
         if value.ndim == len(back):
-            _turn(graph, node, order)
+            turn(graph, node, order)
             return
     kept = [dim for dim in range(len(back)) if dim not in gone]
     inner_kept = sorted(back[dim] for dim in kept)
     to_old = [inner_kept.index(back[dim]) for dim in kept]
     if to_old != sorted(to_old):
-        _turn(graph, node, inverse(to_old))
+        turn(graph, node, inverse(to_old))
 
 
 def _past_padding(graph: fx.Graph, node: fx.Node) -> None:
     source = node.args[0]
-    back = _order(source)
+    back = order_of(source)
     if back is None:
         return
     assert isinstance(source, fx.Node)
@@ -378,25 +290,25 @@ def _past_padding(graph: fx.Graph, node: fx.Node) -> None:
     turned = [pairs.get(order[axis], (0, 0)) for axis in range(ndim)]
     flat = [width for pair in reversed(turned) for width in pair]
     node.args = (source.args[0], flat, *node.args[2:])
-    _turn(graph, node, order)
+    turn(graph, node, order)
 
 
 def _past_sizes(graph: fx.Graph, node: fx.Node) -> None:
     source = node.args[0]
-    back = _order(source)
+    back = order_of(source)
     sizes: Any = node.args[1]
     if back is None or len(sizes) != len(back):
         return
     assert isinstance(source, fx.Node)
     order = inverse(back)
     node.args = (source.args[0], [sizes[place] for place in order], *node.args[2:])
-    _turn(graph, node, order)
+    turn(graph, node, order)
 
 
 def _past_view(graph: fx.Graph, node: fx.Node) -> None:
     """A reshape that joins or splits axes which stand together on both sides of the transposition."""
     source = node.args[0]
-    back = _order(source)
+    back = order_of(source)
     if back is None:
         return
     assert isinstance(source, fx.Node)
@@ -418,7 +330,7 @@ def _past_view(graph: fx.Graph, node: fx.Node) -> None:
     node.kwargs = {}
     node.args = (source.args[0], shape)
     if order != sorted(order):
-        _turn(graph, node, order)
+        turn(graph, node, order)
 
 
 def _leave_once(graph: fx.Graph) -> None:
@@ -446,7 +358,7 @@ def _store_permuted(program: Program) -> None:
     """Store a tensor transposed where every use of it is one and the same transposition."""
     for node in program.states:
         users = [user for user in node.users if not is_size(user)]
-        orders = {_order(user) for user in users}
+        orders = {order_of(user) for user in users}
         if len(orders) != 1 or None in orders or not users:
             continue
         (order,) = orders

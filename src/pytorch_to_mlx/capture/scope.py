@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import sympy
 import torch
 from torch import fx
 
+from pytorch_to_mlx.capture.body import Body, Line, Made, MissingSizeError, local_sizes, result_text, told_sizes
 from pytorch_to_mlx.capture.clean import is_size, operator_name
 from pytorch_to_mlx.capture.code import Code, Slots, as_code, call, filled, item
 from pytorch_to_mlx.capture.emitter import Emitter, Tensor
@@ -30,62 +30,9 @@ from pytorch_to_mlx.capture.sizes import (
 )
 from pytorch_to_mlx.capture.state import Program
 from pytorch_to_mlx.capture.tree import Call
+from pytorch_to_mlx.capture.uses import bound_arguments, last_uses_of, uses_of
 
 INLINE = 72  # characters of an expression that may stand within another
-
-
-@dataclass
-class Line:
-    """A line of `__call__`, and the shape that a comment tells.
-
-    Attributes:
-        read: of a line that reads sizes: the array, and the variable of each axis that is read.
-    """
-
-    text: str
-    shape: tuple[str, ...] | None = None
-    read: tuple[str, dict[int, str]] | None = None
-
-
-@dataclass
-class Body:
-    """What one call comes to, before it is known which calls share a class.
-
-    Attributes:
-        arguments: of `__call__`, of the shapes `shapes`.
-    """
-
-    arguments: list[str]
-    lines: list[Line]
-    slots: Slots
-    shapes: list[tuple[str, ...]]
-
-    def skeleton(self) -> tuple:
-        """Equal for calls that differ in numbers alone."""
-        return tuple(self.arguments), tuple(line.text for line in self.lines)
-
-
-class MissingSizeError(Exception):
-    """A size is needed where no shape tells it any more."""
-
-    def __init__(self, size: sympy.Expr) -> None:
-        super().__init__(str(size))
-        self.size = size
-
-
-@dataclass
-class Made:
-    """How a module is called; `unpack` as of a `Layer`, `method` where it is not `__call__`.
-
-    Attributes:
-        sizes: numbers that it is given beside its inputs, since the shapes of those do not tell them.
-    """
-
-    inputs: Sequence[fx.Node]
-    outputs: Sequence[fx.Node]
-    unpack: Sequence[fx.Node | None] = ()
-    method: str = ""
-    sizes: Sequence[sympy.Expr] = ()
 
 
 class Scope:
@@ -111,11 +58,14 @@ class Scope:
         self.holders: dict[str, fx.Node | None] = {}
         self.pending: dict[fx.Node, set[str]] = {}
         self.sizes: dict[sympy.Expr, sympy.Symbol] = {}
-        self.local = self._local_sizes()
+        self.told = told_sizes(call)
+        self.local = local_sizes(call, dimensions)
         self.items = list(call.items)
         self.ends = call.outputs
-        self.uses = self._count_uses()
-        self.last = self._last_uses()
+        self.uses, self.last = uses_of(self.items, children), last_uses_of(self.items, children)
+        for node in self.ends:
+            self.uses[node] = self.uses.get(node, 0) + 1
+            self.last[node] = len(self.items)
         self.place = -1
         self.arguments = []
         for node, name in zip(call.inputs, argument_names, strict=True):
@@ -186,7 +136,7 @@ class Scope:
                 if expression(each) == size:
                     self._read(self._size_variable(size), code.text, axis, value.ndim)
                     return self.sizes[size]
-        told = self._told()
+        told = self.told
         if size in told or size.is_Symbol:
             raise MissingSizeError(size)
         for base in (*self.sizes, *told):
@@ -209,26 +159,10 @@ class Scope:
         text = f"{name} = {array}.shape[{axis}]" if len(found) == 1 else f"{texts} = {array}.shape"
         self.lines.append(Line(text, read=(array, found)))
 
-    def _told(self) -> list[sympy.Expr]:
-        """The sizes that the shapes of arguments tell, in their order."""
-        shapes = (node.meta["val"].shape for node in self.call.inputs if isinstance(node.meta["val"], torch.Tensor))
-        return list(dict.fromkeys(expression(size) for shape in shapes for size in shape))
-
     def _size_variable(self, size: sympy.Expr) -> str:
         name = self._fresh(str(self.local.get(size, size_name(size, self.dimensions))))
         self.holders[name], self.sizes[size] = None, local_symbol(name)
         return name
-
-    def _local_sizes(self) -> dict[sympy.Expr, sympy.Symbol]:
-        """What to call the sizes of the arguments, in comments too: `height` is that of what the module is given."""
-        if self.call.parent is None:
-            return {symbol: local_symbol(name) for symbol, name in self.dimensions.items()}
-        told = sorted((size for size in self._told() if not size.is_number), key=lambda size: not size.is_Symbol)
-        local: dict[sympy.Expr, sympy.Symbol] = {}
-        for size in told:
-            taken = set(map(str, local.values()))
-            local[size] = local_symbol(free_name(size_name(size, self.dimensions), taken))
-        return local
 
     def _shape_text(self, shape: Sequence[Any]) -> tuple[str, ...]:
         names = {symbol: str(symbol) for symbol in self.local.values()}
@@ -319,7 +253,7 @@ class Scope:
         emitter = Emitter(node, self.slots, self.size)
         if (constant := of_nothing(emitter, node)) is not None:
             return constant
-        args, kwargs = _bound(node)
+        args, kwargs = bound_arguments(node)
         return LOWERINGS[name](
             emitter, *map(self._argument, args), **{key: self._argument(value) for key, value in kwargs.items()}
         )
@@ -453,34 +387,11 @@ class Scope:
     def _plain(self, text: str) -> str:
         return filled(text, [as_code(value).text for value in self.slots.values])
 
-    # Uses.
-
-    def _count_uses(self) -> dict[fx.Node, int]:
-        uses: dict[fx.Node, int] = {}
-        for each in self.items:
-            for node in self._sources(each):
-                uses[node] = uses.get(node, 0) + 1
-        for node in self.ends:
-            uses[node] = uses.get(node, 0) + 1
-        return uses
-
-    def _last_uses(self) -> dict[fx.Node, int]:
-        last = {node: place for place, each in enumerate(self.items) for node in self._sources(each)}
-        last |= dict.fromkeys(self.ends, len(self.items))
-        return last
-
-    def _sources(self, each: fx.Node | Call) -> Iterator[fx.Node]:
-        if isinstance(each, Call):
-            yield from self.children[each].inputs
-        else:
-            for value in (*each.args, *each.kwargs.values()):
-                yield from _nodes_in(value)
-
     # The ends of the source.
 
     def _write_results(self) -> None:
         """The end of the model: results first, since they may have been computed from states that change."""
-        result = self._result(self.program.results, top=True)
+        result = result_text(self.program.results, self._result, top=True)
         if not self.program.mutated:
             self._write_return([result])
             return
@@ -494,57 +405,16 @@ class Scope:
         self.lines.append(Line(f"{', '.join(targets)} = {', '.join(values)}"))
         self.lines.append(Line(f"return {name}"))
 
-    def _result(self, results: Any, top: bool = False) -> str:
-        if isinstance(results, dict):
-            inner = ", ".join(f'"{key}": {self._result(value)}' for key, value in results.items())
-            return f"{{{inner}}}"
-        if isinstance(results, tuple | list):
-            texts = [self._result(value) for value in results]
-            if isinstance(results, list):
-                return f"[{', '.join(texts)}]"
-            if len(texts) == 1:
-                return f"({texts[0]},)"
-            return ", ".join(texts) if top and texts else f"({', '.join(texts)})"
-        if isinstance(results, fx.Node):
-            if is_size(results):
-                return self.size(results.meta["val"]).text
-            return self.value(results).text
-        return as_code(results).text
+    def _result(self, leaf: Any) -> str:
+        if not isinstance(leaf, fx.Node):
+            return as_code(leaf).text
+        return self.size(leaf.meta["val"]).text if is_size(leaf) else self.value(leaf).text
 
 
 def _final(each: fx.Node | Call) -> fx.Node:
     return each if isinstance(each, fx.Node) else list(each.nodes())[-1]
 
 
-def _nodes_in(value: Any) -> Iterator[fx.Node]:
-    if isinstance(value, fx.Node):
-        if not is_size(value):
-            yield value
-    elif isinstance(value, tuple | list):
-        for each in value:
-            yield from _nodes_in(each)
-
-
 def _names_in(text: str) -> set[str]:
     plain = filled(text, ["0"] * 10_000)
     return {each.id for each in ast.walk(ast.parse(plain, mode="eval")) if isinstance(each, ast.Name)}
-
-
-def _bound(node: fx.Node) -> tuple[list[Any], dict[str, Any]]:
-    """A node's arguments by its schema: positional ones in order with all defaults, keyword-only ones by name."""
-    target: Any = node.target
-    if not isinstance(target, torch._ops.OpOverload):
-        return list(node.args), dict(node.kwargs)
-    args, kwargs = [], {}
-    for place, argument in enumerate(target._schema.arguments):
-        if argument.kwarg_only:
-            if argument.name in node.kwargs:
-                kwargs[argument.name] = node.kwargs[argument.name]
-        elif place < len(node.args):
-            args.append(node.args[place])
-        else:
-            args.append(node.kwargs.get(argument.name, argument.default_value))
-    return args, kwargs
-
-
-__all__ = ["Body", "Line", "Made", "Scope"]
