@@ -91,6 +91,31 @@ def test_whole_numbers_of_sizes_stay_dynamic(tmp_path: Path, monkeypatch: pytest
     assert "int" not in globals()
 
 
+class Square(nn.Module):
+    """The side of a square of tokens, and a size by way of a logarithm if `logarithm`."""
+
+    def __init__(self, logarithm: bool) -> None:
+        super().__init__()
+        self.head = nn.Linear(3, 3)
+        self.logarithm = logarithm
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        side = int(x.shape[1] ** 0.5)
+        if self.logarithm:
+            side = int(2 ** (math.log2(x.shape[1]) / 2))
+        return self.head(x.reshape(x.shape[0], side, side, 3).sum(2))
+
+
+@pytest.mark.parametrize("logarithm", [False, True])
+def test_sides_of_squares(logarithm: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has no form in Python's own terms is a number, as the example has it."""
+    monkeypatch.setenv(trust.STORE, str(tmp_path / "trusted"))
+    torch.manual_seed(0)
+    made = capture(subject_of(Square(logarithm), (torch.randn(3, 16, 3),), origin="mine"), tmp_path / "made")
+    assert made.report.passed
+    assert ("int(length**0.5)" in made.generated.source) is not logarithm, made.generated.source
+
+
 def test_which_numbers_are_allowed() -> None:
     assert str(Allowed(9, 9)) == "9"
     assert 8 in Allowed(step=4) and 6 not in Allowed(step=4) and str(Allowed(step=4)) == "a multiple of 4"

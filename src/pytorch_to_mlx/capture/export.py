@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import sympy
 import torch
 from torch.fx.experimental import _config as symbolic
 from torch.utils import _pytree as pytree
@@ -25,6 +26,7 @@ from pytorch_to_mlx.capture.limits import at_most
 from pytorch_to_mlx.capture.names import variable_name
 from pytorch_to_mlx.capture.observe import copied, observe, undisturbed
 from pytorch_to_mlx.capture.recurrent_shapes import any_number_of_steps
+from pytorch_to_mlx.capture.sizes import can_be_written, expression
 from pytorch_to_mlx.capture.state import Program, program_of
 from pytorch_to_mlx.capture.whole import sizes_stay
 from pytorch_to_mlx.errors import CaptureError
@@ -128,7 +130,19 @@ def _traced(module: torch.nn.Module, attempt: _Attempt) -> Program:
     limit: Any = symbolic
     sizes = sizes_stay(module) if attempt.whole else nullcontext()
     with sizes, at_most(SECONDS), limit.patch(symbol_guard_limit_before_specialize=CONDITIONS):
-        return program_of(_export(module, attempt.args, attempt.kwargs, attempt.dynamic), module)
+        program = program_of(_export(module, attempt.args, attempt.kwargs, attempt.dynamic), module)
+    if attempt.whole and not all(map(can_be_written, _sizes(program))):
+        raise NotImplementedError("a size follows from others by way of a function that is not written")
+    return program
+
+
+def _sizes(program: Program) -> Iterator[sympy.Expr]:
+    """Every size in a program."""
+    for node in program.graph.nodes:
+        value = node.meta.get("val")
+        for each in value.shape if isinstance(value, torch.Tensor) else (value,):
+            if isinstance(each, torch.SymInt | torch.SymFloat):
+                yield expression(each)
 
 
 def _export(

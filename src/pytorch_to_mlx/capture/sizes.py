@@ -12,6 +12,8 @@ import sympy
 import torch
 from torch.utils._sympy.functions import (
     CeilToInt,
+    CleanDiv,
+    FloatPow,
     FloatTrueDiv,
     FloorDiv,
     FloorToInt,
@@ -19,6 +21,8 @@ from torch.utils._sympy.functions import (
     Max,
     Min,
     Mod,
+    OpaqueUnaryFn_sqrt,
+    PowByNatural,
     PythonMod,
     RoundToInt,
     ToFloat,
@@ -85,17 +89,38 @@ def size_code(expr: sympy.Expr, names: Mapping[sympy.Expr, str]) -> Code:
     return _fractional(expr, names) or _printed(expr, names)
 
 
+FRACTIONAL = (
+    CeilToInt,
+    FloatPow,
+    FloatTrueDiv,
+    FloorToInt,
+    IntTrueDiv,
+    OpaqueUnaryFn_sqrt,
+    RoundToInt,
+    ToFloat,
+    TruncToInt,
+)
+WHOLE = (sympy.Add, sympy.Mul, sympy.Pow, FloorDiv, CleanDiv, Mod, PythonMod, PowByNatural, Max, Min)
+
+
+def can_be_written(expr: sympy.Expr) -> bool:
+    """Whether there is Python for a size."""
+    return all(isinstance(each, WHOLE + FRACTIONAL) or not each.args for each in sympy.preorder_traversal(expr))
+
+
 def _fractional(expr: sympy.Expr, names: Mapping[sympy.Expr, str]) -> Code | None:
     """What leads to a size by way of a fraction, which sizes keep from being negative."""
     if expr.is_Float:
         return as_code(float(expr))
-    if not isinstance(expr, CeilToInt | FloatTrueDiv | FloorToInt | IntTrueDiv | RoundToInt | ToFloat | TruncToInt):
+    if not isinstance(expr, FRACTIONAL):
         return None
     first, *rest = (size_code(each, names) for each in expr.args)  # type: ignore[arg-type]
     if isinstance(expr, ToFloat):
         return first
-    if isinstance(expr, FloatTrueDiv | IntTrueDiv):
-        return binary("/", first, *rest)
+    if isinstance(expr, OpaqueUnaryFn_sqrt):
+        return binary("**", first, 0.5)
+    if isinstance(expr, FloatTrueDiv | IntTrueDiv | FloatPow):
+        return binary("**" if isinstance(expr, FloatPow) else "/", first, *rest)
     if isinstance(expr, CeilToInt):
         return unary("-", call("int", binary("//", unary("-", first), 1)))
     return call("round" if isinstance(expr, RoundToInt) else "int", first)
