@@ -40,7 +40,7 @@ def variable_name(name: str) -> str:
 def numbered(name: str, separator: str = "_") -> Iterator[str]:
     """`name`, `name_2`, `name_3` and so on: for whoever looks for one that is free."""
     yield name
-    yield from (f"{name}{separator}{number}" for number in count(2))
+    yield from (f"{name.rstrip('_')}{separator}{number}" for number in count(2))
 
 
 def free_name(name: str, taken: Container[str], separator: str = "_") -> str:
