@@ -12,7 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from pytorch_to_mlx import runtime  # noqa: E402
-from pytorch_to_mlx.runtime import recurrent_steps  # noqa: E402
+from pytorch_to_mlx.layers import recurrent_steps  # noqa: E402
 
 KINDS = {"LSTM": 2, "GRU": 1, "RNN": 1}
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import mlx.core as mx
 import mlx.nn as nn
 
-from pytorch_to_mlx.runtime.recurrent_steps import (
+from pytorch_to_mlx.layers.recurrent_steps import (
     Run,
     States,
     gru_gates,

@@ -11,8 +11,8 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
+from pytorch_to_mlx.layers.recurrent_steps import States
 from pytorch_to_mlx.runtime.recurrent import gru, gru_cell, lstm, lstm_cell, rnn, rnn_cell
-from pytorch_to_mlx.runtime.recurrent_steps import States
 
 
 class _Recurrent(nn.Module):

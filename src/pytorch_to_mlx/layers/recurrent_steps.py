@@ -87,7 +87,7 @@ def lstm_steps(
 ) -> tuple[mx.array, States]:
     h, c = (state.T for state in states)
     quick = len(x) >= MANY_STEPS and _lowered(x)
-    bias = None if b_ih is None or b_hh is None else b_ih + b_hh
+    bias = b_ih if b_hh is None or b_ih is None else b_ih + b_hh
     if quick:  # a sigmoid is (1 + tanh(x / 2)) / 2
         units = len(w_hh) // 4
         half = mx.repeat(mx.array([0.5, 0.5, 1.0, 0.5]), units)
