@@ -131,9 +131,13 @@ def _traced(module: torch.nn.Module, attempt: _Attempt) -> Program:
     sizes = sizes_stay(module) if attempt.whole else nullcontext()
     with sizes, at_most(SECONDS), limit.patch(symbol_guard_limit_before_specialize=CONDITIONS):
         program = program_of(_export(module, attempt.args, attempt.kwargs, attempt.dynamic), module)
-    if attempt.whole and not all(map(can_be_written, _sizes(program))):
-        raise NotImplementedError("a size follows from others by way of a function that is not written")
+    if attempt.whole and (any(map(_is_item, program.graph.nodes)) or not all(map(can_be_written, _sizes(program)))):
+        raise NotImplementedError("a size depends on values, or follows from others by way of an unknown function")
     return program
+
+
+def _is_item(node: torch.fx.Node) -> bool:
+    return node.target in (torch.ops.aten.item.default, torch.ops.aten._local_scalar_dense.default)
 
 
 def _sizes(program: Program) -> Iterator[sympy.Expr]:
