@@ -62,6 +62,21 @@ def test_a_bar_is_held_at_its_limit_and_no_further() -> None:
     assert compare_tap("t", floats(9, 9), floats(1, 2), Bar("info")).passed
 
 
+def test_a_mean_that_cancels_is_judged_by_what_it_is_of() -> None:
+    bar, branches = Bar("relative", 1e-5, floors=2, of="branches"), floats(2, -2)
+    others = {"branches": (branches, branches)}
+
+    def compared(error: float, floor: float = 0.0) -> TapResult:
+        ours = np.array([1e-4 + error])
+        return compare_tap("confidence", ours, np.array([1e-4]), bar, floor=floor, others=others)
+
+    assert compared(1.9e-5).passed and not compared(2.1e-5).passed
+    assert compared(3.9e-5, floor=0.2).passed and not compared(4.1e-5, floor=0.2).passed
+    assert compare_tap("confidence", floats(4), floats(4.1), bar, others=others).error == pytest.approx(0.1 / 4.1)
+    with pytest.raises(ParityError, match="confidence: its bar refers to branches, which was not recorded"):
+        compare_tap("confidence", branches, branches, bar)
+
+
 def test_a_bar_may_allow_upstream_own_error_several_times() -> None:
     bar = Bar("relative", 0.1, floors=2)
     held = compare_tap("t", floats(1, 2.5), floats(1, 2), bar, floor=0.125)

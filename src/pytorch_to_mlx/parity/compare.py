@@ -29,6 +29,7 @@ class Bar:
             equal integers, but for ties; "info": reported only.
         limit: the largest error allowed, for "decibels" the least ratio ("exact": unused).
         floors: "relative": where upstream's own float32 error is known, this many times it is allowed too.
+        of: "relative": the tap that this one is a mean of, whose largest magnitude counts: means may cancel to nothing.
         where, above: the tap that selects the frames of a "cents" bar.
         same: a tap of integers; frames in which it differs are left to its own bar.
         candidates: tap with a value for each candidate, shape (items, candidates), by which an "exact" mismatch may
@@ -40,6 +41,7 @@ class Bar:
     kind: Literal["relative", "decibels", "cents", "exact", "info"]
     limit: float = 0.0
     floors: float = 0.0
+    of: str = ""
     where: str = ""
     above: float = 0.0
     same: str = ""
@@ -97,7 +99,9 @@ def compare_tap(
         error = error_to_signal(ours, reference)
         floor = None  # recorded as a ratio of largest magnitudes
     else:
-        error = relative_error(ours, reference)
+        scale = _scale(name, reference, bar, others)
+        error = relative_error(ours, reference) / scale
+        floor = None if floor is None else floor / scale  # recorded of its own magnitude
         limit = max(limit, bar.floors * (floor or 0.0))
     a, b = ours.astype(np.float64), reference.astype(np.float64)
     finite = np.isfinite(b) & np.isfinite(a)
@@ -127,6 +131,16 @@ def relative_error(ours: np.ndarray, reference: np.ndarray) -> float:
     if largest == 0:
         return 0.0 if difference == 0 else INFINITY
     return float(difference / largest)
+
+
+def _scale(name: str, reference: np.ndarray, bar: Bar, others: Taps) -> float:
+    """How many times the tap's own largest magnitude the one that counts is."""
+    if not bar.of:
+        return 1.0
+    if bar.of not in others:
+        raise ParityError(f"tap {name}: its bar refers to {bar.of}, which was not recorded")
+    own, of = (float(np.abs(value.astype(np.float64)).max(initial=0.0)) for value in (reference, others[bar.of][1]))
+    return of / own if own and of > own else 1.0
 
 
 def error_to_signal(ours: np.ndarray, reference: np.ndarray) -> float:

@@ -23,7 +23,8 @@ Note = Callable[[str], None]
 
 FORMAT = "port-fixtures-1"
 MEANING = {
-    "relative": "largest error / largest magnitude of the tap <= limit, or <= floors x floor where both are given",
+    "relative": "largest error / largest magnitude of the tap <= limit, or <= floors x floor where both are given;"
+    " where `of` names a tap, limit is of that one's magnitude if it is larger",
     "decibels": "10 log10 of the tap's energy / the error's energy >= limit",
     "cents": "largest distance in cents <= limit, in frames where the tap `where` exceeds `above`",
     "exact": "equal integers; a difference counts as a tie where the two `candidates`, or a number"
@@ -142,7 +143,7 @@ def _described(case: Case, stage: Stage) -> dict[str, Any]:
 
 
 def _tolerance(bar: Bar, floor: float | None) -> dict[str, Any]:
-    kept = {"relative": ("limit", "floors"), "decibels": ("limit",), "cents": ("limit", "where", "above")}
+    kept = {"relative": ("limit", "floors", "of"), "decibels": ("limit",), "cents": ("limit", "where", "above")}
     kept |= {"exact": ("candidates", "rounded")}
     told = {field: getattr(bar, field) for field in kept.get(bar.kind, ()) if getattr(bar, field)}
     return {"kind": bar.kind} | told | ({} if floor is None else {"floor": floor})

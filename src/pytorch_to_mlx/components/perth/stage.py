@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,7 +12,8 @@ from pytorch_to_mlx.components.perth.network import Perth
 from pytorch_to_mlx.components.perth.watermarker import PerthWatermarker
 from pytorch_to_mlx.parity import FLOAT32, Bar
 
-BARS: dict[str, Bar] = {"*mask": Bar("exact"), "*": FLOAT32}
+# The confidence that a recording is marked is the mean of three branches', which cancel where it is not.
+BARS: dict[str, Bar] = {"*mask": Bar("exact"), "confidence": replace(FLOAT32, of="branches"), "*": FLOAT32}
 FLOAT16: dict[str, Bar] = {"residual": Bar("relative", 0.02), "watermarked": Bar("relative", 0.02)}
 BFLOAT16: dict[str, Bar] = {"residual": Bar("relative", 0.1), "watermarked": Bar("relative", 0.1)}
 LAYOUTS = {"*layers.*": "NCL->NLC", "subband": "CL->LC", "detect/subband": "CL->LC", "residual": "CL->LC"}
