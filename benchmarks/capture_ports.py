@@ -15,7 +15,9 @@ import os
 import sys
 import tempfile
 import time
+import types
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,8 +110,7 @@ def measured(name: str, rounds: int, folder: Path | None) -> dict[str, Any]:
 
     os.environ["PYTORCH_TO_MLX_TRUSTED"] = os.devnull
     torch.manual_seed(0)
-    kind, _, part = name.partition("_") if name.startswith(("crepe", "perth")) else (name, "", "")
-    module, inputs, *ported = globals()[f"_{kind}"](*filter(None, [part]))
+    module, inputs, *ported = globals()[f"_{name}"]()
     with tempfile.TemporaryDirectory() as room:
         made = capture(subject_of(module.eval(), inputs), Path(room) / "captured", note=lambda line: None)
     assert made.report.passed, made.report.summary()
@@ -306,9 +307,6 @@ def _voice_encoder() -> tuple:
 
 
 def _crepe(capacity: str) -> tuple:
-    import sys
-    import types
-
     sys.modules["torchaudio"] = types.ModuleType("torchaudio")  # torchcrepe reads files with it, nothing else
     import torch
     import torchcrepe  # type: ignore[import-not-found]
@@ -327,6 +325,10 @@ def _perth(part: str) -> tuple:
     with torch.no_grad():
         magnitudes = network.ap.signal_to_magphase(torch.from_numpy(speech(32000, 3.0)))[0][None]
     return getattr(network, part), (magnitudes.clone(),)
+
+
+_crepe_tiny, _crepe_full = partial(_crepe, "tiny"), partial(_crepe, "full")
+_perth_encoder, _perth_decoder = partial(_perth, "encoder"), partial(_perth, "decoder")
 
 
 def speech(rate: int, seconds: float) -> Any:

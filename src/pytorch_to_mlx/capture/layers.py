@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from torch import fx
 from pytorch_to_mlx.capture.clean import operator_name
 from pytorch_to_mlx.capture.code import Code, Slots, call
 from pytorch_to_mlx.capture.operators.convolution import same_padding, single, spread
+from pytorch_to_mlx.capture.sizes import example_product
 from pytorch_to_mlx.capture.state import Program
 from pytorch_to_mlx.capture.tree import Call
 
@@ -271,7 +271,7 @@ def _is_large(node: fx.Node) -> bool:
     """Whether a group of the example has so many elements that MLX's own norm loses digits on the Linux CPU."""
     x, groups, *_ = arguments_of(node)
     _, *rest = x.meta["val"].shape
-    return math.prod(size.node.hint if isinstance(size, torch.SymInt) else size for size in rest) > LARGE * groups
+    return example_product(rest) > LARGE * groups
 
 
 @recognises("instance_norm.default")

@@ -209,7 +209,7 @@ def axis_groups(before: Sequence[Any], after: Sequence[Any]) -> list[tuple[list[
         outs = [j] if j < len(after) else []
         i, j = i + len(ins), j + len(outs)
         while not _equal([before[axis] for axis in ins], [after[axis] for axis in outs]):
-            fewer = _example(before[axis] for axis in ins) < _example(after[axis] for axis in outs)
+            fewer = example_product(before[axis] for axis in ins) < example_product(after[axis] for axis in outs)
             if i < len(before) and (fewer or j == len(after)):
                 ins.append(i)
                 i += 1
@@ -228,14 +228,14 @@ def axis_groups(before: Sequence[Any], after: Sequence[Any]) -> list[tuple[list[
     return groups
 
 
-def _example(sizes: Iterable[Any]) -> int:
+def example_product(sizes: Iterable[Any]) -> int:
     """The product of sizes in the example."""
     return math.prod(size.node.hint if isinstance(size, torch.SymInt) else int(size) for size in sizes)
 
 
 def _equal(some: Sequence[Any], others: Sequence[Any]) -> bool:
     """Whether two products of sizes are the same whatever the inputs' shapes."""
-    if _example(some) != _example(others):
+    if example_product(some) != example_product(others):
         return False
     a, b = (sympy.Mul(*map(expression, sizes)) for sizes in (some, others))
     return a == b or sympy.expand(a - b) == 0
