@@ -65,12 +65,12 @@ def test_wide_layers_equal_torchs(kind: str, batch: int) -> None:
 
 
 def test_blocks_are_as_few_as_openblas_leaves_to_one_thread() -> None:
-    assert recurrent_steps._blocks(2048, 512 * 4) == 16
-    assert recurrent_steps._blocks(2048, 512 * 64) == 1  # they would have eight rows
-    assert recurrent_steps._blocks(512, 128) == 1
-    for rows, each in ((1536, 2048), (300, 4096), (1, 2**20)):
-        count = recurrent_steps._blocks(rows, each)
-        assert rows % count == 0 and (count == 1 or rows // count * each <= recurrent_steps.ONE_THREAD)
+    assert recurrent_steps._blocks(2048, 512 * 4, 4) == 16
+    assert recurrent_steps._blocks(2048, 512 * 64, 4) == 1  # they would have eight rows
+    assert recurrent_steps._blocks(512, 128, 4) == 1
+    for rows, each, gates in ((1536, 2048, 3), (300, 4096, 3), (1, 2**20, 1), (2048, 520, 4)):
+        count = recurrent_steps._blocks(rows, each, gates)
+        assert count == 1 or (count % gates == rows % count == 0 and rows // count * each <= recurrent_steps.ONE_THREAD)
 
 
 def extras(kind: str) -> list[dict]:

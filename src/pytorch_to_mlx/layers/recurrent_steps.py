@@ -1,14 +1,14 @@
 """All steps of one recurrent layer in one direction.
 
 All products with the input are one; a step is a product with the state and a few fused operations. States and gates of
-a step are (units, batch): the product w h takes half the time of h w^T on a CPU, and gates are parts in one piece.
+a step are (units, batch): the product w h takes half the time of h w^T on a CPU, and gates are parts in one piece. MLX
+takes about as long to dispatch a step's operations as to compute them, so no step has one more than it needs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -23,47 +23,48 @@ ONE_THREAD = 2**18  # multiplications of a product that OpenBLAS does on one thr
 FEWEST_ROWS = 32  # of a block, below which blocks take longer than what they are blocks of
 
 
-def _over(steps: int, reverse: bool) -> range:
-    return range(steps - 1, -1, -1) if reverse else range(steps)
+class _Gates:
+    """How the gates of a layer lie in each step: (rows, batch) or (blocks, rows, batch); states as one gate's part.
 
-
-def _joined(outputs: list[mx.array], reverse: bool) -> mx.array:
-    """(steps, batch, units) of each step's."""
-    units, batch = outputs[0].shape
-    y = mx.concatenate(outputs[::-1] if reverse else outputs)
-    return y.reshape(len(outputs), units, batch).swapaxes(1, 2)
-
-
-def _given(x: mx.array, w: mx.array, b: mx.array | None) -> list[mx.array]:
-    """What the input gives to the gates of each step, (rows, batch)."""
-    steps, batch, _ = x.shape
-    parts: Any = mx.split(product(None, x, w.T, b).swapaxes(1, 2).reshape(steps * len(w), batch), steps)
-    return parts
-
-
-def _times(w: mx.array, batch: int) -> Callable[[mx.array | None, mx.array], mx.array]:
-    """A function of start (rows, batch) or None and h (units, batch) that computes start + w h.
-
-    On the Linux CPU backend in blocks of rows that OpenBLAS does on one thread: for a few columns that takes half the
-    time of all rows on two, and leaves the other cores to others.
+    Blocks are rows of w that OpenBLAS multiplies on one thread, on the Linux CPU backend: for a few columns that takes
+    half the time of all rows on two, and leaves the other cores to others. Elsewhere rows stay whole.
     """
-    rows, units = w.shape
-    count = _blocks(rows, units * batch)
-    if count == 1 or not linux_cpu():
-        return lambda start, h: w @ h if start is None else mx.addmm(start, w, h)
-    parts = w.reshape(count, rows // count, units)
 
-    def times(start: mx.array | None, h: mx.array) -> mx.array:
-        y = parts @ h[None] if start is None else mx.addmm(start.reshape(count, -1, batch), parts, h[None])
-        return y.reshape(rows, batch)
+    def __init__(self, w: mx.array, batch: int, count: int, core: int | None) -> None:
+        rows, units = w.shape
+        blocks = _blocks(rows, units * batch, count) if linux_cpu() else 1
+        self.block = () if blocks == 1 else (rows // blocks,)
+        # mx.compile merges equal constants of two streams, which ends a kernel: hence another shape on another core
+        self.first = (1,) * (core or 0)
+        self.w = w.reshape(*self.first, -1, *self.block, units)
+        self.count, self.batch, self.axis = count, batch, len(self.first)
 
-    return times
+    def of(self, rows: mx.array) -> mx.array:
+        """(steps, batch, rows) of some or all gates in the layout of a step, steps one after the other."""
+        steps = [len(rows)] if self.first else []
+        return rows.swapaxes(1, 2).reshape(*steps, *self.first[1:], -1, *self.block, self.batch)
+
+    def column(self, state: mx.array) -> mx.array:
+        """A state as the product takes it."""
+        return state.reshape(*self.first, 1, -1, self.batch) if self.block else state
+
+    def times(self, start: mx.array | None, h: mx.array) -> mx.array:
+        """start + w h."""
+        h = self.column(h)
+        return self.w @ h if start is None else mx.addmm(start, self.w, h)
+
+    def split(self, gates: mx.array, parts: int | list[int]) -> list[mx.array]:
+        """So many equal parts, or up to so many gates and the rest."""
+        if not isinstance(parts, int):
+            parts = [gates.shape[self.axis] * part // self.count for part in parts]
+        return mx.split(gates, parts, axis=self.axis)  # pyright: ignore[reportReturnType]
 
 
-def _blocks(rows: int, each: int) -> int:
-    """How many blocks the rows, of so many multiplications each, are done in."""
+def _blocks(rows: int, each: int, gates: int) -> int:
+    """How many blocks the rows, of so many multiplications each, are done in: one, or some for each gate."""
     least = -(-rows * each // ONE_THREAD)
-    count = next(count for count in range(least, rows + 1) if rows % count == 0) if least <= rows else rows
+    counts = range(-(-least // gates) * gates, rows + 1, gates)
+    count = 1 if least == 1 else next((count for count in counts if rows % count == 0), rows)
     return count if rows // count >= FEWEST_ROWS else 1
 
 
@@ -72,6 +73,20 @@ def product(start: mx.array | None, x: mx.array, w: mx.array, b: mx.array | None
     y = x @ w
     y = y if b is None else y + b
     return y if start is None else start + y
+
+
+def _run(
+    step: Callable[..., States], steps: int, inputs: Sequence[mx.array], states: States, reverse: bool, core: int | None
+) -> tuple[mx.array, States]:
+    """Every step's h, (steps, batch, units), and the last states, each (batch, units); inputs as of `_Gates.of`."""
+    outputs, batch = [], states[0].shape[-1]
+    given = list(zip(*(mx.split(each, steps) for each in inputs), strict=True))
+    with on_core(core):
+        for parts in reversed(given) if reverse else given:
+            states = step(*parts, *states)
+            outputs.append(states[0])
+    y = mx.concatenate(outputs[::-1] if reverse else outputs)
+    return y.reshape(len(outputs), -1, batch).swapaxes(1, 2), tuple(state.reshape(-1, batch).T for state in states)
 
 
 def lstm_steps(
@@ -85,24 +100,25 @@ def lstm_steps(
     reverse: bool,
     core: int | None = None,
 ) -> tuple[mx.array, States]:
-    h, c = (state.T for state in states)
-    quick = len(x) >= MANY_STEPS and _lowered(x)
+    quick = _is_quick(x)
     bias = b_ih if b_hh is None or b_ih is None else b_ih + b_hh
     if quick:  # a sigmoid is (1 + tanh(x / 2)) / 2
-        units = len(w_hh) // 4
-        half = mx.repeat(mx.array([0.5, 0.5, 1.0, 0.5]), units)
+        half = mx.repeat(mx.array([0.5, 0.5, 1.0, 0.5]), len(w_hh) // 4)
         w_ih, w_hh = w_ih * half[:, None], w_hh * half[:, None]
         bias = None if bias is None else bias * half
-    gates, times = _given(x, w_ih, bias), _times(w_hh, x.shape[1])
-    outputs = []
-    with on_core(core):
-        for step in _over(len(x), reverse):
-            given = times(gates[step], h)
-            h, c = _quick_lstm(given, c) if quick else lstm_gates(given, c, axis=0)
-            if w_hr is not None:
-                h = w_hr @ h
-            outputs.append(h)
-    return _joined(outputs, reverse), (h.T, c.T)
+    gates = _Gates(w_hh, x.shape[1], 4, core)
+
+    cell = _quick_lstm if quick else _compiled(_lstm_step)
+
+    def step(given: mx.array, h: mx.array, c: mx.array) -> States:
+        y = gates.times(given, h)
+        i, f, g, o = gates.split(_tanh(y) if quick else y, 4)
+        h, c = cell(i, f, g, o, c)
+        return (h if w_hr is None else w_hr @ gates.column(h)), c
+
+    given = gates.of(product(None, x, w_ih.T, bias))
+    h, c = states
+    return _run(step, len(x), [given], (gates.column(h.T), gates.of(c[None])), reverse, core)
 
 
 def gru_steps(
@@ -116,22 +132,28 @@ def gru_steps(
     reverse: bool,
     core: int | None = None,
 ) -> tuple[mx.array, States]:
-    h = states[0].T
-    quick = len(x) >= MANY_STEPS and _lowered(x)
+    quick = _is_quick(x)
+    units = w_hh.shape[1]
     if quick:
-        half = mx.repeat(mx.array([0.5, 0.5, 1.0]), w_hh.shape[1])
+        half = mx.repeat(mx.array([0.5, 0.5, 1.0]), units)
         w_ih, w_hh = w_ih * half[:, None], w_hh * half[:, None]
         b_ih = None if b_ih is None else b_ih * half
         b_hh = None if b_hh is None else b_hh * half
-    given = _given(x, w_ih, b_ih)
-    start = None if b_hh is None else mx.broadcast_to(b_hh[:, None], (len(b_hh), x.shape[1]))
-    times, outputs = _times(w_hh, x.shape[1]), []
-    with on_core(core):
-        for step in _over(len(x), reverse):
-            recurrent = times(start, h)
-            h = _quick_gru(given[step], recurrent, h) if quick else gru_gates(given[step], recurrent, h, axis=0)
-            outputs.append(h)
-    return _joined(outputs, reverse), (h.T,)
+    gates = _Gates(w_hh, x.shape[1], 3, core)
+
+    cell = _quick_gru if quick else _compiled(_gru_step)
+
+    def step(start: mx.array, n: mx.array, h: mx.array) -> States:
+        rz, hn = gates.split(gates.times(start, h), [2])
+        r, z = gates.split(_tanh(rz) if quick else rz, 2)
+        return (cell(r, z, n, hn, h),)
+
+    given = product(None, x, w_ih.T, b_ih)
+    rest = mx.zeros((units,), x.dtype) if b_hh is None else b_hh[2 * units :]
+    before = given[..., : 2 * units] if b_hh is None else given[..., : 2 * units] + b_hh[: 2 * units]
+    starts = mx.concatenate([before, mx.broadcast_to(rest, (*x.shape[:2], units))], axis=-1)
+    inputs = gates.of(starts), gates.of(given[..., 2 * units :])
+    return _run(step, len(x), inputs, (gates.of(states[0][None]),), reverse, core)
 
 
 def _rnn(activation: Callable[[mx.array], mx.array]) -> Run:
@@ -146,14 +168,13 @@ def _rnn(activation: Callable[[mx.array], mx.array]) -> Run:
         reverse: bool,
         core: int | None = None,
     ) -> tuple[mx.array, States]:
-        h = states[0].T
-        given = _given(x, w_ih, None if b_ih is None or b_hh is None else b_ih + b_hh)
-        times, outputs = _times(w_hh, x.shape[1]), []
-        with on_core(core):
-            for step in _over(len(x), reverse):
-                h = activation(times(given[step], h))
-                outputs.append(h)
-        return _joined(outputs, reverse), (h.T,)
+        gates = _Gates(w_hh, x.shape[1], 1, core)
+        given = product(None, x, w_ih.T, None if b_ih is None or b_hh is None else b_ih + b_hh)
+
+        def step(given: mx.array, h: mx.array) -> States:
+            return (activation(gates.times(given, h)),)
+
+        return _run(step, len(x), [gates.of(given)], (gates.of(states[0][None]),), reverse, core)
 
     return run
 
@@ -165,8 +186,8 @@ rnn_tanh_steps = _rnn(lambda x: _tanh(x) if _lowered(x) else mx.tanh(x))
 # Gates.
 
 
-def lstm_gates(gates: mx.array, c: mx.array, axis: int = -1) -> tuple[mx.array, mx.array]:
-    return _compiled(_lstm_step)(*mx.split(gates, 4, axis=axis), c)
+def lstm_gates(gates: mx.array, c: mx.array) -> tuple[mx.array, mx.array]:
+    return _compiled(_lstm_step)(*mx.split(gates, 4, axis=-1), c)
 
 
 def _lstm_step(i: mx.array, f: mx.array, g: mx.array, o: mx.array, c: mx.array) -> tuple[mx.array, mx.array]:
@@ -174,13 +195,14 @@ def _lstm_step(i: mx.array, f: mx.array, g: mx.array, o: mx.array, c: mx.array) 
     return mx.sigmoid(o) * mx.tanh(c), c
 
 
-def gru_gates(given: mx.array, recurrent: mx.array, h: mx.array, axis: int = -1) -> mx.array:
-    return _compiled(_gru_step)(*mx.split(given, 3, axis=axis), *mx.split(recurrent, 3, axis=axis), h)
+def gru_gates(given: mx.array, recurrent: mx.array, h: mx.array) -> mx.array:
+    (r, z, n), (hr, hz, hn) = (mx.split(each, 3, axis=-1) for each in (given, recurrent))
+    return _compiled(_gru_step)(r + hr, z + hz, n, hn, h)
 
 
-def _gru_step(r: mx.array, z: mx.array, n: mx.array, hr: mx.array, hz: mx.array, hn: mx.array, h: mx.array) -> mx.array:
-    n = mx.tanh(n + mx.sigmoid(r + hr) * hn)
-    return n + mx.sigmoid(z + hz) * (h - n)
+def _gru_step(r: mx.array, z: mx.array, n: mx.array, hn: mx.array, h: mx.array) -> mx.array:
+    n = mx.tanh(n + mx.sigmoid(r) * hn)
+    return n + mx.sigmoid(z) * (h - n)
 
 
 # Many steps in float32 on the Linux CPU backend. There MLX's exponentials are scalar calls, and its compiler ends a
@@ -195,22 +217,23 @@ def _polynomial(x: mx.array, square: mx.array, c: tuple[float, ...]) -> mx.array
     return (c[0] + c[1] * x) + square * ((c[2] + c[3] * x) + square * c[4])
 
 
-def _rational_tanh(x: mx.array) -> mx.array:
+def _rational_tanh(x: mx.array, scale: mx.array | None = None) -> mx.array:
+    """tanh(x), times the scale: as deep as the compiler lets a kernel be, with it or without."""
     x = mx.where(mx.abs(x) > 9.0, mx.sign(x) * 9.0, x)
     square = x * x
     fourth = square * square
-    return x * _polynomial(square, fourth, TANH_P) / _polynomial(square, fourth, TANH_Q)
+    scaled = x if scale is None else x * scale
+    return scaled * _polynomial(square, fourth, TANH_P) / _polynomial(square, fourth, TANH_Q)
 
 
 def _tanh(x: mx.array) -> mx.array:
     return _compiled(_rational_tanh)(x)
 
 
-def _quick_lstm(gates: mx.array, c: mx.array) -> tuple[mx.array, mx.array]:
-    """`lstm_gates` where those of sigmoids are halved, for sigmoid(x) = (1 + tanh(x / 2)) / 2."""
-    i, f, g, o = mx.split(_tanh(gates), 4)
+def _quick_lstm(i: mx.array, f: mx.array, g: mx.array, o: mx.array, c: mx.array) -> tuple[mx.array, mx.array]:
+    """`_lstm_step` of i, f and o as 2 sigmoid - 1, and g after its tanh."""
     c = _compiled(_new_c)(i, f, g, c)
-    return _compiled(_opened)(o, _tanh(c)), c
+    return _compiled(_opened)(o, c), c
 
 
 def _new_c(i: mx.array, f: mx.array, g: mx.array, c: mx.array) -> mx.array:
@@ -218,14 +241,12 @@ def _new_c(i: mx.array, f: mx.array, g: mx.array, c: mx.array) -> mx.array:
 
 
 def _opened(o: mx.array, c: mx.array) -> mx.array:
-    return 0.5 * (c + o * c)
+    return _rational_tanh(c, 0.5 + 0.5 * o)
 
 
-def _quick_gru(given: mx.array, recurrent: mx.array, h: mx.array) -> mx.array:
-    """`gru_gates` where those of sigmoids are halved."""
-    (gates, before), (others, after) = (mx.split(each, [2 * len(h)]) for each in (given, recurrent))
-    r, z = mx.split(_tanh(gates + others), 2)
-    n = _tanh(_compiled(_before_n)(before, r, after))
+def _quick_gru(r: mx.array, z: mx.array, n: mx.array, hn: mx.array, h: mx.array) -> mx.array:
+    """`_gru_step` of r and z as 2 sigmoid - 1."""
+    n = _tanh(_compiled(_before_n)(n, r, hn))
     return _compiled(_new_h)(n, z, h)
 
 
@@ -235,6 +256,10 @@ def _before_n(n: mx.array, r: mx.array, hn: mx.array) -> mx.array:
 
 def _new_h(n: mx.array, z: mx.array, h: mx.array) -> mx.array:
     return 0.5 * ((n + h) + z * (h - n))
+
+
+def _is_quick(x: mx.array) -> bool:
+    return len(x) >= MANY_STEPS and _lowered(x)
 
 
 def _lowered(x: mx.array) -> bool:
