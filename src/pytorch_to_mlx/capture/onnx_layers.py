@@ -28,10 +28,8 @@ def _pads(node: Any, x: torch.Tensor, kernel: Sequence[int], stride: Sequence[in
         return [(0, 0)] * rank
     pairs = []
     for size, k, s, d in zip(x.shape[2:], kernel, stride, dilation, strict=True):
-        total = (
-            (k - 1) * d + 1 - s if s == 1 else torch.sym_max(0, ((size + s - 1) // s - 1) * s + (k - 1) * d + 1 - size)
-        )
-        total = (k - 1) * d if s == 1 else total
+        reach = (k - 1) * d
+        total = reach if s == 1 else torch.sym_max(0, ((size + s - 1) // s - 1) * s + reach + 1 - size)
         pairs.append((total // 2, total - total // 2) if auto == "SAME_UPPER" else (total - total // 2, total // 2))
     return pairs
 
