@@ -13,11 +13,11 @@ from torch import nn
 Built = tuple[nn.Module, tuple, dict]
 
 
-LIBRARY = torch.library.Library("torchvision", "DEF")
+LIBRARY = torch.library.Library("torchvision", "DEF")  # gone with its operators once nobody holds it
 
 
 def import_vision_and_audio() -> None:
-    """Name the operators that torchvision registers: its build is for CUDA, and transformers imports it."""
+    """What lets transformers be imported beside torchvision's build for CUDA, whose operators do not load here."""
     for name in ("nms", "qnms"):
         LIBRARY.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 

@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--timeout", type=float, default=300, help="seconds for each model")
     parser.add_argument("--rounds", type=int, default=5, help="of each timing; 0 times nothing")
     parser.add_argument("--json", type=Path, help="write the results here too")
-    parser.add_argument("--update-docs", action="store_true", help=f"write the table into {DOCS.name}")
+    parser.add_argument("--update-docs", action="store_true", help="write the table into docs/capture-NAME.md")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--list", action="store_true", help="print the names of the models that can be built here")
     parser.add_argument("--python", help="an interpreter that has what the models need")
@@ -84,6 +84,8 @@ def main() -> None:
 
 def zoo_of(path: Path) -> Any:
     """The zoo's module."""
+    if not path.is_file():
+        sys.exit(f"{path}: no such file; name a zoo with --zoo FILE")
     spec = importlib.util.spec_from_file_location("zoo", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -57,6 +58,37 @@ class Allowed:
 
 
 @dataclass(frozen=True)
+class Relation:
+    """A comparison with 0 of the sum of named sizes, each times its weight, and an offset."""
+
+    weights: Mapping[str, int]
+    offset: int
+    comparison: Literal["<", "<=", ">", ">=", "==", "!="]
+
+    def holds(self, sizes: Mapping[str, int]) -> bool:
+        total = sum(weight * sizes[name] for name, weight in self.weights.items()) + self.offset
+        return COMPARISONS[self.comparison](total, 0)
+
+    def __str__(self) -> str:
+        terms = [(weight, "" if abs(weight) == 1 else f"{abs(weight)} ", name) for name, weight in self.weights.items()]
+        sides = [[f"{times}{name}" for weight, times, name in terms if weight * sign > 0] for sign in (1, -1)]
+        if self.offset:
+            sides[self.offset < 0].append(str(abs(self.offset)))
+        left, right = (" + ".join(side) or "0" for side in sides)
+        return f"{left} {self.comparison} {right}"
+
+
+COMPARISONS = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
+
+
+@dataclass(frozen=True)
 class CapturedConfig:
     """The `config` entry of `config.json`.
 
@@ -66,6 +98,7 @@ class CapturedConfig:
         unused: tensors of the PyTorch model that nothing reads.
         folded: stored tensors that were computed from others of the PyTorch model, by name.
         sizes: of named sizes that the PyTorch model branches on: those for which it does what was captured.
+        relations: of several such sizes.
     """
 
     root: str
@@ -74,6 +107,7 @@ class CapturedConfig:
     unused: tuple[str, ...] = ()
     folded: Mapping[str, tuple[str, ...]] | None = None
     sizes: Mapping[str, Allowed] | None = None
+    relations: tuple[Relation, ...] = ()
 
     @classmethod
     def parse(cls, fields: Mapping[str, Any]) -> CapturedConfig:
@@ -110,7 +144,7 @@ class CapturedModel:
     def __init__(self, network: nn.Module, config: CapturedConfig) -> None:
         self.network = network
         self.inputs = config.inputs
-        self.sizes = config.sizes or {}
+        self.sizes, self.relations = config.sizes or {}, config.relations
 
     def __call__(self, *inputs: Any) -> Any:
         """The model's results, in the structure that the PyTorch model returns. Integers may be of any width.
@@ -120,7 +154,7 @@ class CapturedModel:
         """
         arrays = [value if isinstance(value, mx.array) else mx.array(value) for value in inputs]
         arrays = [_widened(array, each) for array, each in zip(arrays, chain(self.inputs, repeat(None)), strict=False)]
-        check_inputs(self.inputs, arrays, self.sizes)
+        check_inputs(self.inputs, arrays, self.sizes, self.relations)
         return self.network(*arrays)
 
 
@@ -132,7 +166,10 @@ def _widened(array: mx.array, expected: Input | None) -> mx.array:
 
 
 def check_inputs(
-    expected: Sequence[Input], arrays: Sequence[mx.array], allowed: Mapping[str, Allowed] | None = None
+    expected: Sequence[Input],
+    arrays: Sequence[mx.array],
+    allowed: Mapping[str, Allowed] | None = None,
+    relations: Sequence[Relation] = (),
 ) -> None:
     """Compare with what was captured.
 
@@ -150,15 +187,22 @@ def check_inputs(
             for name, size in zip(each.shape, array.shape, strict=True)
         )
         if not fits:
-            raise UsageError(f"input {each.name} has shape {tuple(array.shape)}; the model was captured for {shown}")
+            raise UsageError(
+                f"input {each.name} has shape {tuple(array.shape)}; the model was captured for {shown}: "
+                "capture it with an example of that shape"
+            )
         if str(array.dtype).rpartition(".")[2] != each.dtype:
             raise UsageError(f"input {each.name} is {str(array.dtype).rpartition('.')[2]}; it must be {each.dtype}")
     for name, numbers in (allowed or {}).items():
         if name in sizes and sizes[name] not in numbers:
-            raise UsageError(
-                f"{name} is {sizes[name]}; the model was captured for {numbers}, and its original does something else "
-                "otherwise: capture it with an example of that size"
-            )
+            raise UsageError(f"{name} is {sizes[name]}; the model was captured for {numbers}{OTHERWISE}")
+    for relation in relations:
+        if relation.weights.keys() <= sizes.keys() and not relation.holds(sizes):
+            shown = " and ".join(f"{name} {sizes[name]}" for name in relation.weights)
+            raise UsageError(f"sizes are {shown}; the model was captured for {relation}{OTHERWISE}")
+
+
+OTHERWISE = ", and its original does something else otherwise: capture it with an example of that size"
 
 
 def build(folder: Path, config: CapturedConfig, *, trusted: bool) -> nn.Module:
@@ -171,8 +215,12 @@ def build(folder: Path, config: CapturedConfig, *, trusted: bool) -> nn.Module:
     path = folder / SOURCE
     source = read_source(path, trusted=trusted)
     module = types.ModuleType(f"captured_{config.root}")
-    exec(compile(source, str(path), "exec"), module.__dict__)  # trusted: `read_source` refuses any other
-    root = getattr(module, config.root, None)
-    if not (isinstance(root, type) and issubclass(root, nn.Module)):
-        raise ConfigError(f"{path} has no class {config.root[:80]!r}; capture the model again")
-    return root()
+    try:
+        exec(compile(source, str(path), "exec"), module.__dict__)  # trusted: `read_source` refuses any other
+        root = getattr(module, config.root, None)
+        if not (isinstance(root, type) and issubclass(root, nn.Module)):
+            raise ConfigError(f"{path} has no class {config.root[:80]!r}; capture the model again")
+        return root()
+    except (ImportError, AttributeError, TypeError, ValueError, NameError, SyntaxError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise ConfigError(f"{path} does not run here ({reason}); capture the model again") from error

@@ -26,6 +26,8 @@ def trust(source: bytes) -> None:
     Raises:
         FolderError: the store cannot be written.
     """
+    if is_trusted(source):
+        return
     path = store()
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

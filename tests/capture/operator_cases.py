@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 
 from pytorch_to_mlx.capture.clean import has_effect
 from pytorch_to_mlx.capture.decompose import table
-from pytorch_to_mlx.capture.generate import generate, result_of
+from pytorch_to_mlx.capture.generate import generate
 from pytorch_to_mlx.capture.state import Program, plain, program_of, result_leaves
 
 
@@ -119,3 +119,12 @@ def assert_same(got: Sequence[np.ndarray], want: Sequence[torch.Tensor], toleran
         np.testing.assert_array_equal(mine[~finite], reference[~finite])
         largest = np.abs(reference[finite]).max(initial=0.0)
         assert np.abs(mine[finite] - reference[finite]).max(initial=0.0) <= tolerance * max(largest, 1e-30)
+
+
+def result_of(value: Any) -> Any:
+    """An MLX result as numpy arrays in the same structure."""
+    if isinstance(value, dict):
+        return {key: result_of(each) for key, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [result_of(each) for each in value]
+    return np.array(value) if value is not None else None

@@ -29,6 +29,9 @@ LIMITS = {
     r"depends? on data|shapes depend": "the result's shape follows from values",
 }
 
+# Of these no sample is done although their operators have a form; of others without one, the operator is declared so.
+LIMITED = {"svd_lowrank", "pca_lowrank", "_native_batch_norm_legit"}
+
 DATA = "torch cannot trace it: a shape or a Python number depends on data"
 TIES = "which of several equal elements is found is torch's own choice"
 STRIDES = "elements beyond the view, by torch's strides"

@@ -71,3 +71,17 @@ def test_what_the_example_does_not_need_is_not_left_out() -> None:
     with pytest.raises(CaptureError, match=r"test_branches\.py:\d+: if x\.max\(\) > 1"):
         export(Clipping(), (torch.tensor([0.5, 2.0, 3.0]),))
     assert any("is taken to be True" in note for note in export(Clipping(), (torch.tensor([0.5, 0.2, 0.3]),)).notes)
+
+
+class Shrinking(torch.nn.Module):
+    """A loop that values end."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        while x.abs().max() > 1:
+            x = x / 2
+        return x
+
+
+def test_a_loop_that_values_end_is_refused() -> None:
+    with pytest.raises(CaptureError, match=r"test_branches\.py:\d+: .*while x\.abs\(\)\.max\(\) > 1"):
+        export(Shrinking(), (torch.tensor([3.0, -2.0]),))

@@ -6,11 +6,11 @@ from typing import Any
 
 import sympy
 import torch
-from operator_cases import assert_same, to_mlx
+from operator_cases import assert_same, result_of, to_mlx
 from torch import nn
 from torch.utils._sympy import functions
 
-from pytorch_to_mlx.capture.generate import generate, result_of
+from pytorch_to_mlx.capture.generate import generate
 from pytorch_to_mlx.capture.sizes import local_symbol, localised, relative_to, size_code
 from pytorch_to_mlx.capture.state import program_of
 

@@ -15,7 +15,7 @@ with warnings.catch_warnings():
     from torch.testing._internal.common_methods_invocations import op_db
 
 from operator_cases import assert_same, run
-from operator_samples import DRAWN, DTYPES, EXCEPTIONS, LIMITS, UNDEFINED, chosen, identifier
+from operator_samples import DRAWN, DTYPES, EXCEPTIONS, LIMITED, LIMITS, UNDEFINED, chosen, identifier
 from operators import NOT_YET, is_core, overloads, status
 
 from pytorch_to_mlx.errors import CaptureError
@@ -44,6 +44,8 @@ def test_operator(info: Any) -> None:
         assert failures, f"{name} holds: it is no exception any more ({reason})"
         failures = [each for each in failures if not re.search(expected, each)]
     assert not failures, "\n".join(failures)
+    declared = all("no form of" in each for each in limits)
+    assert (name in LIMITED) == (bool(limits) and not held and not declared), "\n".join(limits)
     if not held:
         pytest.skip(limits[0] if limits else EXCEPTIONS.get(name, ("no sample",))[0])
 
@@ -61,7 +63,7 @@ def _compare(info: Any, sample: Any, drawn: bool) -> None:
 
 def test_exceptions_exist() -> None:
     """Every name that is told of is one of the database's."""
-    assert not (set(EXCEPTIONS) | DRAWN | UNDEFINED) - set(IDS)
+    assert not (set(EXCEPTIONS) | DRAWN | UNDEFINED | LIMITED) - set(IDS)
 
 
 def test_core_is_complete() -> None:

@@ -112,7 +112,6 @@ def proof_of(edit: Any = lambda source: source, weights: Any = lambda network: N
     sizes = Sizes(program)
     generated = generate(program)
     source = edit(generated.source)
-    assert source != generated.source or edit(generated.source) == generated.source
     network = built(replace(generated, source=source), program)
     weights(network)
     return prove(given, generated, network, sizes).cases[0].first_divergence
@@ -304,3 +303,52 @@ def test_commands(tmp_path: Path) -> None:
     assert done.returncode == 0 and "! aten.special_airy_ai.default at" in done.stdout
     done = command("inspect", "--module", "mine:branching", cwd=tmp_path)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "mine.py:" in done.stderr
+
+
+class Computed(torch.nn.Module):
+    """A layer with a weight of its own, and one whose weight PyTorch computes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = torch.nn.Linear(64, 64)
+        self.second = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(64, 64))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(torch.relu(self.first(x)))
+
+
+def test_quantizing_what_is_computed_leaves_the_module_as_it_was(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = Computed()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    told: list[str] = []
+    made = capture(subject_of(module, (torch.randn(3, 64),)), tmp_path / "made", quantize=True, note=told.append)
+    assert made.report.mode == "4-bit, proven before it was quantized"
+    assert any(line.startswith("not compared once quantized: PyTorch computes the weight of second") for line in told)
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+
+
+def test_flags_of_checkpoints_are_refused_for_modules(tmp_path: Path) -> None:
+    for flag, value in (("--variant", ["full"]), ("--revision", ["main"]), ("--offline", [])):
+        done = command("inspect", "--module", "mine:example", flag, *value, cwd=tmp_path)
+        assert done.returncode == 2 and f"{flag} " in done.stderr and "is for checkpoints" in done.stderr
+
+
+def test_without_torch_the_way_to_it_is_told(tmp_path: Path) -> None:
+    code = (
+        "import importlib.metadata as m, sys\n"
+        "real = m.version\n"
+        "def version(name):\n"
+        "    if name == 'torch':\n"
+        "        raise m.PackageNotFoundError(name)\n"
+        "    return real(name)\n"
+        "m.version = version\n"
+        "sys.modules['torch'] = None\n"
+        "from pytorch_to_mlx.cli import main\n"
+        "sys.argv = ['pytorch-to-mlx', *sys.argv[1:]]\n"
+        "main()\n"
+    )
+    for words in (["capture", "--module", "mine:example", "-o", "out"], ["inspect", "--module", "mine:example"]):
+        done = subprocess.run([sys.executable, "-c", code, *words], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 2 and "capturing a model needs torch >= " in done.stderr
+        assert "python -m pytorch_to_mlx.environments torch" in done.stderr

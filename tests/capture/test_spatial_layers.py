@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from operator_cases import assert_same, to_mlx
+from operator_cases import assert_same, result_of, to_mlx
 from torch import nn
 
-from pytorch_to_mlx.capture.generate import generate, result_of
+from pytorch_to_mlx.capture.generate import generate
 from pytorch_to_mlx.capture.state import program_of
 
 

@@ -11,12 +11,12 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from pytorch_to_mlx.capture.generate import generate, result_of
+from pytorch_to_mlx.capture.generate import generate
 from pytorch_to_mlx.capture.state import program_of
 from pytorch_to_mlx.errors import CaptureError
 
 sys.path.insert(0, str(Path(__file__).parent))
-from operator_cases import assert_same, run, to_mlx
+from operator_cases import assert_same, result_of, run, to_mlx
 
 AUTO = torch.export.Dim.AUTO
 aten = torch.ops.aten

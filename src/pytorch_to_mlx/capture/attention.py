@@ -18,6 +18,8 @@ def product(graph: fx.Graph, node: Any) -> None:
     """An einsum that is a product of matrices over the last axes: "bhqd,bhkd->bhqk"."""
     if not is_call(node, "aten.einsum.default") or len(node.args[1]) != 2 or "." in node.args[0]:
         return
+    if "->" not in node.args[0]:
+        return
     left, right, out = node.args[0].replace(" ", "").replace("->", ",").split(",")
     a, b = node.args[1]
     batch, rank = out[:-2], len(out)

@@ -10,7 +10,7 @@ import sympy
 import torch
 from torch import fx
 
-from pytorch_to_mlx.capture.code import Slots
+from pytorch_to_mlx.capture.code import Slots, as_code
 from pytorch_to_mlx.capture.names import free_name
 from pytorch_to_mlx.capture.sizes import expression, local_symbol, size_name
 from pytorch_to_mlx.capture.tree import Call
@@ -91,7 +91,7 @@ def local_sizes(call: Call, dimensions: Mapping[sympy.Symbol, str]) -> dict[symp
 def result_text(results: Any, text_of: Callable[[Any], str], top: bool = False) -> str:
     """The expression of what the model returns, in its structure; `text_of` writes the leaves."""
     if isinstance(results, dict):
-        inner = ", ".join(f'"{key}": {result_text(value, text_of)}' for key, value in results.items())
+        inner = ", ".join(f"{as_code(key).text}: {result_text(value, text_of)}" for key, value in results.items())
         return f"{{{inner}}}"
     if not isinstance(results, tuple | list):
         return text_of(results)

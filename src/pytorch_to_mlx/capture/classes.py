@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from torch import fx
 from pytorch_to_mlx.capture.body import Body
 from pytorch_to_mlx.capture.code import SLOT, Code, Slots, as_code, call, filled
 from pytorch_to_mlx.capture.emitter import DTYPES, dtype_name
-from pytorch_to_mlx.capture.names import class_name, free_name
+from pytorch_to_mlx.capture.names import METHODS, class_name, free_name, is_attribute
 from pytorch_to_mlx.capture.ownership import Ownership
 
 WIDTH = 120
@@ -147,7 +148,7 @@ def attributes(scope: str, ownership: Ownership, constructors: dict[str, Constru
 
 
 def _attribute(name: str) -> str:
-    return f"self.{name}" if name.isidentifier() else f'self["{name}"]'
+    return f"self.{name}" if is_attribute(name) else f"self[{as_code(name).text}]"
 
 
 def _zeros(each: Any, slots: Slots) -> str:
@@ -163,7 +164,7 @@ def _expression(value: Any, slots: Slots) -> str:
     if isinstance(value, str):
         return value
     if not all(key.isdigit() for key in value):
-        items = (f'"{key}": {_expression(each, slots)}' for key, each in value.items())
+        items = (f"{as_code(key).text}: {_expression(each, slots)}" for key, each in value.items())
         return f"{{{', '.join(items)}}}"
     count = max(map(int, value)) + 1
     texts = [_expression(value[str(k)], slots) if str(k) in value else "nn.Identity()" for k in range(count)]
@@ -177,13 +178,14 @@ def _parameters(members: Sequence[Instance]) -> dict[str, list[Place]]:
     """Numbers that are not the same in all instances, by a name for each; equal ones share it."""
     parameters: dict[str, list[Place]] = {}
     named: dict[tuple[str, ...], str] = {}
+    taken = {found for each in members[0].attributes for found in re.findall(r"^self\.(\w+) =", each)} | METHODS
     for column in zip(*(member.numbers() for member in members), strict=True):
         place, _, hint = column[0]
         values = tuple(repr(value) for _, value, _ in column)
         if len(set(values)) == 1:
             continue
         if values not in named:
-            named[values] = free_name(hint or "size", parameters)
+            named[values] = free_name(hint or "size", taken | parameters.keys())
         parameters.setdefault(named[values], []).append(place)
     return parameters
 

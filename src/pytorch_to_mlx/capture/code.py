@@ -109,8 +109,11 @@ def as_code(value: Any) -> Code:
     if isinstance(value, int | float):
         text = number(value)
         return Code(text, SIGN if text.startswith("-") else ATOM)
+    if isinstance(value, complex):
+        return Code(repr(value), ATOM)
     if isinstance(value, str):
-        return Code(f'"{value}"')
+        escaped = value.encode("unicode_escape").decode().replace('"', '\\"')  # what a file says stays a string
+        return Code(f'"{escaped}"')
     raise TypeError(f"{type(value).__name__} has no literal")
 
 

@@ -140,7 +140,9 @@ def promoted(*operands: Any) -> mx.Dtype:
             continue
         if isinstance(each, bool):
             continue
-        if isinstance(each, float | torch.SymFloat) and not mx.issubdtype(dtype, mx.inexact):
+        if isinstance(each, complex):
+            dtype = mx.complex64
+        elif isinstance(each, float | torch.SymFloat) and not mx.issubdtype(dtype, mx.inexact):
             dtype = mx.float32
         elif dtype == mx.bool_:
             dtype = mx.int32

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ from torch.utils import _pytree as pytree
 from pytorch_to_mlx.capture.conditions import guards, hold
 from pytorch_to_mlx.capture.sizes import evaluated, expression
 from pytorch_to_mlx.capture.state import Program
+
+NEARLY = 0.01  # how much larger a number becomes where it is repeated
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,15 @@ class Sizes:
         yield {symbol: size + 1 if size == min(now.values()) else size for symbol, size in now.items()}
         yield {symbol: 3 * size for symbol, size in now.items()}
 
-    def resized(self, example: Example, sizes: Mapping[sympy.Symbol, int], name: str) -> Example | None:
-        """The example's own values, repeated up to other sizes; None where torch's conditions on sizes do not hold."""
+    def resized(
+        self, example: Example, sizes: Mapping[sympy.Symbol, int], name: str, *, freely: bool = False
+    ) -> Example | None:
+        """The example's own values, repeated up to other sizes; None where torch's conditions on sizes do not hold.
+
+        `freely`: whether they hold or not.
+        """
         made = []
-        if not hold(self.conditions, sizes):
+        if not freely and not hold(self.conditions, sizes):
             return None
         for shape, tensor in zip(self.shapes, example.tensors, strict=True):
             for axis, size in enumerate(shape):
@@ -90,12 +97,23 @@ class Sizes:
                 if wanted is None or wanted < 1:
                     return None
                 if wanted != tensor.shape[axis]:
-                    tensor = tensor.index_select(axis, torch.arange(wanted) % max(tensor.shape[axis], 1))
+                    tensor = _stretched(tensor, axis, wanted)
             made.append(tensor)
         return example.having(name, made)
 
 
-def other_values(example: Example, share: float = 1.0, seed: int = 0) -> Example:
+def _stretched(tensor: torch.Tensor, axis: int, wanted: int) -> torch.Tensor:
+    """So many elements along an axis: repeated, and nearly so where equal ones would be found in another order."""
+    size = max(tensor.shape[axis], 1)
+    longer = tensor.index_select(axis, torch.arange(wanted) % size)
+    if wanted > size and tensor.is_floating_point() and not bool((tensor == tensor.round()).all()):
+        repeated = longer.narrow(axis, size, wanted - size)
+        generator = torch.Generator().manual_seed(0)
+        repeated *= 1 + NEARLY * torch.rand(repeated.shape, generator=generator, dtype=torch.float64).to(tensor.dtype)
+    return longer
+
+
+def other_values(example: Example, share: float = 1.0, seed: int = 0, kept: Container[int] = ()) -> Example:
     """The same shapes: normal numbers of the example's mean and spread; integers and truth values in another order.
 
     Args:
@@ -103,6 +121,7 @@ def other_values(example: Example, share: float = 1.0, seed: int = 0) -> Example
         share: how much of a floating-point number is new; the rest is the example's. More than 1 leads further away
             from the example than its own numbers are from one another.
         seed: of the numbers.
+        kept: which of the tensors stay as they are, by their places.
     """
     rng = np.random.default_rng(seed)
 
@@ -119,4 +138,5 @@ def other_values(example: Example, share: float = 1.0, seed: int = 0) -> Example
         drawn = float(values.mean()) + spread * noise
         return (share * drawn + (1 - share) * values).to(tensor.dtype)
 
-    return example.having("other values", [drawn(tensor) for tensor in example.tensors])
+    tensors = enumerate(example.tensors)
+    return example.having("other values", [tensor if place in kept else drawn(tensor) for place, tensor in tensors])

@@ -71,7 +71,7 @@ def export(
     Raises:
         CaptureError: torch cannot capture it: names the line of the original source and the way out.
     """
-    args, kwargs = tuple(args), dict(kwargs or {})
+    args, kwargs = _told_apart(tuple(args), dict(kwargs or {}))
     training = {each for each in module.modules() if each.training}
     module.eval()
     failures: list[Exception] = []
@@ -94,6 +94,20 @@ def export(
         for each in training:
             each.training = True
     raise failed(failures[-1]) from failures[-1]
+
+
+def _told_apart(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """One tensor that is given for several inputs as several, since torch takes it for one input."""
+    seen: set[int] = set()
+
+    def own(leaf: Any) -> Any:
+        if not isinstance(leaf, torch.Tensor):
+            return leaf
+        again = id(leaf) in seen
+        seen.add(id(leaf))
+        return leaf.clone() if again else leaf
+
+    return pytree.tree_map(own, (args, kwargs))
 
 
 def _attempts(

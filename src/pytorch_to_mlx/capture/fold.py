@@ -43,12 +43,13 @@ def fold_weights(program: Program) -> None:
 
 
 def _input_free(program: Program) -> set[fx.Node]:
-    """Nodes that depend on states alone, floating-point ones among them."""
-    free = set(program.states)
+    """Nodes that depend on states alone that no call changes, floating-point ones among them."""
+    free = {node for node, name in program.states.items() if name not in program.mutated}
     for node in program.graph.nodes:
         if (
             node.op == "call_function"
             and node.all_input_nodes
+            and torch.Tag.nondeterministic_seeded not in getattr(node.target, "tags", ())
             and all(source in free for source in node.all_input_nodes)
         ):
             free.add(node)

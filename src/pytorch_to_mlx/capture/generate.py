@@ -348,14 +348,3 @@ def _ruff() -> str:
             return found
         told = "generated source is formatted with ruff: pip install 'pytorch-to-mlx[capture]'"
         raise MissingDependencyError(told) from None
-
-
-def result_of(value: Any) -> Any:
-    """An MLX result as numpy arrays in the same structure."""
-    import numpy as np
-
-    if isinstance(value, dict):
-        return {key: result_of(each) for key, each in value.items()}
-    if isinstance(value, tuple | list):
-        return [result_of(each) for each in value]
-    return np.array(value) if value is not None else None

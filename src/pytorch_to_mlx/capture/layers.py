@@ -120,7 +120,7 @@ def made_of(
 def _linear(node: fx.Node, own: Own) -> Layer | None:
     x, weight, bias = arguments_of(node)
     matrix = own.named(weight, "weight")
-    if matrix is None or (bias is not None and own.named(bias, "bias") is None):
+    if matrix is None or matrix.ndim != 2 or (bias is not None and own.named(bias, "bias") is None):
         return None
     outputs, inputs = matrix.shape
     sizes = {"_input_dims": inputs, "_output_dims": outputs}

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from pytorch_to_mlx.capture.clean import is_size, operator_name
+from pytorch_to_mlx.capture.clean import is_size, operator_name, same_size
 from pytorch_to_mlx.capture.operators.registry import SPATIAL
 from pytorch_to_mlx.capture.sizes import axis_groups, expression
 from pytorch_to_mlx.capture.state import Program
@@ -264,12 +264,8 @@ def _past_reduction(graph: fx.Graph, node: fx.Node, place: int) -> None:
     if value.ndim == len(back):
         turn(graph, node, order)
         return
-    gone = set(listed)
-    if value.ndim != len(back) - len(gone):  # squeezing an axis that is longer than 1
-        gone = set()
-        if value.ndim == len(back):
-            turn(graph, node, order)
-            return
+    squeezed = operator_name(node).startswith("aten.squeeze")  # which keeps axes that are longer than 1
+    gone = {dim for dim in listed if not squeezed or same_size(source.meta["val"].shape[dim], 1)}
     kept = [dim for dim in range(len(back)) if dim not in gone]
     inner_kept = sorted(back[dim] for dim in kept)
     to_old = [inner_kept.index(back[dim]) for dim in kept]

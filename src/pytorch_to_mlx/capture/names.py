@@ -31,7 +31,7 @@ def attribute_name(name: str) -> str:
 
 def variable_name(name: str) -> str:
     """A name for a variable: `name`, made an identifier that hides nothing."""
-    plain = "".join(c if c.isalnum() or c == "_" else "_" for c in name).strip("_") or "x"
+    plain = "".join(c if f"x{c}".isidentifier() else "_" for c in name).strip("_") or "x"
     if plain[0].isdigit():
         plain = f"x{plain}"
     return f"{plain}_" if plain in TAKEN else plain
@@ -48,7 +48,14 @@ def free_name(name: str, taken: Container[str], separator: str = "_") -> str:
     return next(each for each in numbered(name, separator) if each not in taken)
 
 
+def is_attribute(name: str) -> bool:
+    """Whether it can stand behind a dot."""
+    return name.isidentifier() and not keyword.iskeyword(name)
+
+
 def class_name(kind: str) -> str:
     """The name of a PyTorch class, without its module."""
     plain = kind.rpartition(".")[2] or "Model"
+    if not is_attribute(plain):  # of a file
+        return variable_name(plain)
     return f"{plain}_" if keyword.iskeyword(plain) or plain in dir(builtins) else plain

@@ -103,7 +103,11 @@ def watching(module: torch.nn.Module, seen: Seen) -> Iterator[None]:
 
 @contextmanager
 def undisturbed(module: torch.nn.Module) -> Iterator[Callable[[], bool]]:
-    """Put buffers and plain attributes back at the end; gives a function that tells whether buffers have changed."""
+    """Put buffers and plain attributes back at the end; gives a function that tells whether buffers have changed.
+
+    Within, `nn.TransformerEncoder` goes the way that it goes when it is traced: not by nested tensors, which have no
+    shape, and whose results are zeros where the padding mask is.
+    """
     kept = [(each, name, value, value.clone()) for each, name, value in _buffers(module)]
     plain = [(each.__dict__, key, value, _contents(value)) for each in _modules(module) for key, value in _plain(each)]
 
@@ -112,9 +116,12 @@ def undisturbed(module: torch.nn.Module) -> Iterator[Callable[[], bool]]:
             each._buffers[name] is not value or not torch.equal(value, before) for each, name, value, before in kept
         )
 
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
         yield changed
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
         with torch.no_grad():
             for each, name, value, before in kept:
                 value.copy_(before)
@@ -153,7 +160,9 @@ def observe(program: Program, module: torch.nn.Module, args: Sequence[Any], kwar
             module(*copied(args), **copied(dict(kwargs)))
         try:
             _run(program)
-        except Exception:
+        except Exception as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            program.notes += (f"the model's outputs alone are compared: torch cannot run its graph ({reason})",)
             return
     program.observed = calls
 

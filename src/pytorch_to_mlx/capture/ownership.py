@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import keyword
 from collections.abc import Mapping
 
 from torch import fx
 
+from pytorch_to_mlx.capture.code import as_code
 from pytorch_to_mlx.capture.layers import Layer
-from pytorch_to_mlx.capture.names import attribute_name, free_name
-from pytorch_to_mlx.capture.state import Program
+from pytorch_to_mlx.capture.names import attribute_name, free_name, is_attribute
+from pytorch_to_mlx.capture.state import Program, result_leaves
 from pytorch_to_mlx.capture.tree import Call
 
 Held = Call | fx.Node
@@ -39,6 +39,9 @@ class Ownership:
                     name = program.states.get(node)
                     if name is not None:
                         self._hold_state(name, node)
+        for leaf in result_leaves(program.results):
+            if isinstance(leaf, fx.Node) and leaf in program.states:
+                self._hold_state(program.states[leaf], leaf)
         for target in program.mutated:
             for node, name in program.states.items():
                 if name == target:
@@ -64,12 +67,12 @@ class Ownership:
             name = attribute_name(part)
             if instance and part.isdigit():
                 text += f".{self.numbered(where)}[{part}]"
-            elif instance and name.isidentifier() and not keyword.iskeyword(name):
+            elif instance and is_attribute(name):
                 text += f".{name}"
             elif part.isdigit() and not instance:
-                text += f"[{part}]" if self._is_list(where) else f'["{part}"]'
+                text += f"[{part}]" if self._is_list(where) else f"[{as_code(part).text}]"
             else:
-                text += f'["{name}"]'
+                text += f"[{as_code(name).text}]"
             where = f"{where}.{part}" if where else part
         return text
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -19,14 +19,14 @@ import sympy
 import torch
 from mlx.utils import tree_flatten
 
-from pytorch_to_mlx.capture.conditions import allowed, guards
+from pytorch_to_mlx.capture.conditions import allowed, guards, relations
 from pytorch_to_mlx.capture.examples import Sizes
 from pytorch_to_mlx.capture.generate import Generated, generate
-from pytorch_to_mlx.capture.proof import BAR, prove, to_mlx
+from pytorch_to_mlx.capture.proof import BAR, OTHER_SIZES, bar_of, other_at_one, prove, to_mlx
 from pytorch_to_mlx.capture.sizes import dimension_names, shape_text
 from pytorch_to_mlx.capture.state import Program, result_leaves
 from pytorch_to_mlx.capture.subject import Subject
-from pytorch_to_mlx.captured import MODEL_TYPE, SOURCE, CapturedConfig, Input
+from pytorch_to_mlx.captured import MODEL_TYPE, SOURCE, Allowed, CapturedConfig, Input
 from pytorch_to_mlx.errors import CaptureError, QuantizationError, UsageError
 from pytorch_to_mlx.folder import Converter, FolderConfig, FolderWriter, SourceFile, SourceRecord, with_parity
 from pytorch_to_mlx.layers.device import portable
@@ -91,27 +91,34 @@ def capture(
             raise UsageError(f"{flag} {value} is for quantizing; add -q, or leave it out")
     folder = Path(output)
     with FolderWriter(folder, force=force) as writer:
-        note("capturing with torch.export")
-        program = subject.program(dynamic=dynamic)
-        sizes, inputs, names = Sizes(program), described_inputs(program), input_sizes(program)
-        restricted = allowed(guards(program, own=True), names, sizes.of(subject.example.tensors))
-        note("writing the source")
-        generated = generate(program)
+        program, generated = _written(subject, dynamic, note)
+        sizes, names, conditions = Sizes(program), input_sizes(program), guards(program, own=True)
+        restricted = allowed(conditions, names, sizes.of(subject.example.tensors))
+        related, unchecked = relations(conditions, names)
         nodes = sum(node.op == "call_function" for node in program.graph.nodes)
         network = built(generated, program)
         report = prove(subject, generated, network, sizes, note=note)
+        for symbol in other_at_one(subject, generated, network, sizes) if report.passed else ():
+            before = restricted.get(names[symbol], Allowed())
+            restricted[names[symbol]] = replace(before, least=2) if 1 in before else before
         quantization = None
         if quantize and report.passed:
             bits, group_size = 4 if q_bits is None else q_bits, 64 if q_group_size is None else q_group_size
             quantization = treatment(network, generated.source, bits, group_size)
-            report = _quantized(subject, generated, network, sizes, quantization, report, note)
+            report = _quantized(subject, generated, network, sizes, program.folded, quantization, report, note)
         settings = CapturedConfig(
             root=generated.root,
-            inputs=inputs,
-            notes=program.notes,
+            inputs=described_inputs(program),
+            notes=(
+                *program.notes,
+                *unproven(report, sizes),
+                *of_dtypes(subject, program),
+                *(f"the original also asks whether {each}, which a call here does not check" for each in unchecked),
+            ),
             unused=generated.unused,
             folded=program.folded or None,
             sizes=restricted or None,
+            relations=related,
         )
         config = _config(subject, settings, network, quantization)
         arrays = {name: _numpy(value) for name, value in dict(tree_flatten(network.parameters())).items()}
@@ -125,8 +132,44 @@ def capture(
             note(f"writing {FUNCTION}")
             writer.write_bytes(FUNCTION, exported_function(network, subject))
         writer.write_bytes("README.md", card(config, settings, report, mlxfn).encode())
-    trust(source)
+        trust(source)
     return Captured(folder, config, settings, generated, report, network, nodes)
+
+
+def _written(subject: Subject, dynamic: bool, note: Note) -> tuple[Program, Generated]:
+    """The captured program and its source; with fixed sizes where there is no source for dynamic ones."""
+    note("capturing with torch.export")
+    program = subject.program(dynamic=dynamic)
+    note("writing the source")
+    try:
+        return program, generate(program)
+    except CaptureError as error:
+        if not Sizes(program).symbols:
+            raise
+        reason = str(error)
+    program = subject.program(dynamic=False)
+    generated = generate(program)
+    program.notes += (f"sizes are fixed as in the example: {reason}",)
+    return program, generated
+
+
+def unproven(report: ParityReport, sizes: Sizes) -> tuple[str, ...]:
+    """What to say where dynamic sizes were not tried: PyTorch's own checks may refuse each that was thought of."""
+    tried = sum(case.name.startswith(OTHER_SIZES) for case in report.cases)
+    if not sizes.symbols or tried >= 2:
+        return ()
+    return (f"{tried} of 2 other sizes could be compared, for PyTorch refused the rest",)
+
+
+def of_dtypes(subject: Subject, program: Program) -> tuple[str, ...]:
+    """What to say of other dtypes than float32."""
+    notes = []
+    if (bar := bar_of(subject)) is not BAR:
+        notes.append(f"PyTorch's numbers have few digits: outputs are compared within {bar.limit:g}")
+    values = [node.meta.get("val") for node in program.graph.nodes]
+    if any(isinstance(value, torch.Tensor) and value.dtype in (torch.float64, torch.complex128) for value in values):
+        notes.append("what PyTorch computes in float64 is computed in float32")
+    return tuple(notes)
 
 
 def input_sizes(program: Program) -> dict[sympy.Symbol, str]:
@@ -205,6 +248,7 @@ def _quantized(
     generated: Generated,
     network: nn.Module,
     sizes: Sizes,
+    folded: Container[str],
     quantization: Quantization,
     exact: ParityReport,
     note: Note,
@@ -218,16 +262,18 @@ def _quantized(
     moved = [relative_error(a, b) for a, b in zip(_outputs(network, example), before, strict=True)]
     note(f"outputs move by {max(moved):.2%} of their largest magnitude")
     states = dict(subject.module.state_dict(keep_vars=True)) if subject.is_eager else {}
-    modules, kept = dict(network.named_modules()), {}
-    for path in quantization.layers:
-        layer: Any = modules[path]
-        original, axes = generated.tensors[f"{path}.weight"]
-        if original not in states or axes is not None:
-            return replace(exact, mode=f"{quantization.bits}-bit, proven before it was quantized")
-        packed = mx.dequantize(layer.weight, layer.scales, layer.biases, layer.group_size, layer.bits)
-        kept[original] = states[original].data
-        states[original].data = torch.from_numpy(np.array(packed)).to(kept[original].dtype)
+    modules = dict(network.named_modules())
+    stored = {path: generated.tensors[f"{path}.weight"] for path in quantization.layers}
+    made = [path for path, (name, axes) in stored.items() if name not in states or name in folded or axes is not None]
+    if made:
+        note(f"not compared once quantized: PyTorch computes the weight of {made[0]}, or its file has no parameters")
+        return replace(exact, mode=f"{quantization.bits}-bit, proven before it was quantized")
+    kept = {name: states[name].data for name, _ in stored.values()}
     try:
+        for path, (name, _) in stored.items():
+            layer: Any = modules[path]
+            packed = mx.dequantize(layer.weight, layer.scales, layer.biases, layer.group_size, layer.bits)
+            states[name].data = torch.from_numpy(np.array(packed)).to(kept[name].dtype)
         report = prove(subject, generated, network, sizes, note=note)
     finally:
         for name, value in kept.items():
@@ -262,7 +308,7 @@ def exported_function(network: nn.Module, subject: Subject) -> bytes:
         finally:
             network.load_weights(list(before.items()))
         worst = max((relative_error(a, b) for a, b in zip(found, wanted, strict=True)), default=0.0)
-        if not worst <= BAR.limit:
+        if not worst <= bar_of(subject).limit:
             raise CaptureError(f"--mlxfn: the exported function is off by {worst:.1e}; leave it out and report this")
         return Path(path).read_bytes()
 

@@ -68,8 +68,8 @@ def fuse_rotary(program: Program) -> None:
 
 
 def _given(program: Program) -> set[fx.Node]:
-    """Nodes whose values depend on those of inputs."""
-    found = set(program.inputs)
+    """Nodes whose values depend on those of inputs, or of states that calls change."""
+    found = {*program.inputs, *(node for node, name in program.states.items() if name in program.mutated)}
     for node in program.graph.nodes:
         if node.op == "call_function" and not is_size(node) and any(each in found for each in node.all_input_nodes):
             found.add(node)

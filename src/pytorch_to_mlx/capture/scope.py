@@ -294,7 +294,9 @@ class Scope:
 
     def _feeds(self, before: Any, after: Call) -> bool:
         a, b = self.children[before], self.children[after]
-        if len(a.inputs) != len(b.inputs) or len(a.outputs) != len(b.outputs) or a.unpack or b.unpack or b.method:
+        if len(a.inputs) != len(b.inputs) or len(a.outputs) != len(b.outputs):
+            return False
+        if any(each.unpack or each.method for each in (a, b)):
             return False
         if list(a.sizes) != list(b.sizes):
             return False
@@ -323,7 +325,7 @@ class Scope:
             until = -1 if holder is None else self.last.get(holder, -1)
             alive = holder is not first.inputs[index] and until >= place
             kept = holder is first.inputs[index] and until >= place + run
-            if alive or kept or (name in self.holders and holder is None) or self._is_pending(name):
+            if name in names or alive or kept or (name in self.holders and holder is None) or self._is_pending(name):
                 name = self._fresh(name)
             if start != name:
                 self._append(f"{name} = {start}", None)

@@ -30,7 +30,7 @@ from torch.utils._sympy.functions import (
 )
 from torch.utils._sympy.printers import PythonPrinter
 
-from pytorch_to_mlx.capture.code import ATOM, SUM, Code, as_code, binary, call, unary
+from pytorch_to_mlx.capture.code import SUM, Code, as_code, binary, call, unary
 from pytorch_to_mlx.capture.names import free_name
 
 DIMENSIONS = {
@@ -123,6 +123,8 @@ def _fractional(expr: sympy.Expr, names: Mapping[sympy.Expr, str]) -> Code | Non
         return binary("**" if isinstance(expr, FloatPow) else "/", first, *rest)
     if isinstance(expr, CeilToInt):
         return unary("-", call("int", binary("//", unary("-", first), 1)))
+    if isinstance(expr, FloorToInt):
+        return call("int", binary("//", first, 1))
     return call("round" if isinstance(expr, RoundToInt) else "int", first)
 
 
@@ -140,7 +142,7 @@ def _printed(expr: sympy.Expr, names: Mapping[sympy.Expr, str]) -> Code:
     text = PythonPrinter().doprint(expr)
     for symbol in sorted(expr.free_symbols, key=lambda s: -len(str(s))):
         text = re.sub(rf"\b{re.escape(str(symbol))}\b", names.get(symbol, str(symbol)), text)  # type: ignore[call-overload]
-    return Code(text, min(SUM, ATOM))
+    return Code(text, SUM)
 
 
 def as_quotient(expr: sympy.Expr) -> tuple[sympy.Expr, sympy.Expr] | None:

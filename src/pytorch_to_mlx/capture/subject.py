@@ -20,9 +20,8 @@ from pytorch_to_mlx.capture.observe import copied, undisturbed
 from pytorch_to_mlx.capture.onnx_module import Root, module_of_onnx
 from pytorch_to_mlx.capture.state import Program, program_of
 from pytorch_to_mlx.capture.torchscript import module_of_script
+from pytorch_to_mlx.capture.untrusted import SUFFIXES, check_exported, check_script
 from pytorch_to_mlx.errors import CaptureError, CheckpointError, MissingDependencyError, UsageError
-
-SUFFIXES = "a .pt2 of torch.export, a TorchScript file (.pt, .jit, .ts) or an .onnx file"
 
 
 @dataclass
@@ -107,6 +106,7 @@ def from_file(path: Path, inputs: str | None = None) -> Subject:
             that returns (args, kwargs). A .pt2 has one of its own, and an ONNX file of fixed sizes needs none.
 
     Raises:
+        UnsafeFileError: it could run code.
         CheckpointError: it cannot be read.
         UsageError: it needs inputs.
     """
@@ -118,6 +118,7 @@ def from_file(path: Path, inputs: str | None = None) -> Subject:
     try:
         if path.suffix == ".pt2":
             return _from_exported(path, given)
+        check_script(path)
         script = torch.jit.load(str(path), map_location="cpu")
     except (RuntimeError, ValueError, OSError, KeyError) as error:
         raise CheckpointError(
@@ -167,6 +168,7 @@ def _agree(module: torch.nn.Module, other: Callable[..., Any], args: tuple[Any, 
 
 
 def _from_exported(path: Path, given: tuple[tuple, dict] | None) -> Subject:
+    check_exported(path)
     exported = torch.export.load(str(path))
     example = given or exported.example_inputs
     if example is None:
@@ -185,7 +187,7 @@ def _from_onnx(path: Path, given: tuple[tuple, dict] | None) -> Subject:
         import onnxruntime
     except ImportError:
         raise MissingDependencyError(
-            "an ONNX file is proven against onnxruntime: pip install 'pytorch-to-mlx[onnx]'"
+            "an ONNX file is proven against onnxruntime: pip install 'pytorch-to-mlx[capture]'"
         ) from None
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     args, kwargs = pytree.tree_map(_number, (_drawn(path, session), {}) if given is None else given)

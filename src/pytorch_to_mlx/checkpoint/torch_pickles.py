@@ -90,8 +90,11 @@ def _all_readable(tree: object, objects: TorchObjects) -> dict[str, TensorRef]:
     return refs
 
 
-def require_torch() -> None:
+def require_torch(what: str = "a PyTorch pickle") -> None:
     """Check the installed torch without importing it: opening a checkpoint stays instant.
+
+    Args:
+        what: needs it.
 
     Raises:
         MissingDependencyError: torch is absent, or older than the releases whose `weights_only` is sound.
@@ -101,10 +104,10 @@ def require_torch() -> None:
     try:
         version = importlib.metadata.version("torch")
     except importlib.metadata.PackageNotFoundError:
-        raise MissingDependencyError(f"a PyTorch pickle needs torch >= {wanted}; {install}") from None
+        raise MissingDependencyError(f"{what} needs torch >= {wanted}; {install}") from None
     if tuple(int(part) for part in version.split(".")[:2]) < MIN_TORCH:
         raise MissingDependencyError(
-            f"a PyTorch pickle needs torch >= {wanted}, and {version} is installed, whose weights_only "
+            f"{what} needs torch >= {wanted}, and {version} is installed, whose weights_only "
             f"can be made to run code; {install}"
         )
 

@@ -11,10 +11,13 @@ if TYPE_CHECKING:
 
 def show(file: Path | None, module: str | None, inputs: str | None, *, as_json: bool) -> None:
     """Print the analysis of what the flags name."""
-    from pytorch_to_mlx.capture.analysis import analyse
-    from pytorch_to_mlx.cli.capture import subject_of
+    from pytorch_to_mlx.checkpoint.torch_pickles import require_torch
+    from pytorch_to_mlx.cli.capture import named_subject
 
-    found = analyse(subject_of(file, module, inputs))
+    require_torch("capturing a model")
+    from pytorch_to_mlx.capture.analysis import analyse
+
+    found = analyse(named_subject(file, module, inputs))
     if as_json:
         import dataclasses
         import json

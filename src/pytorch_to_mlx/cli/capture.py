@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 ModuleOption = Annotated[
     str | None,
-    typer.Option(metavar="PACKAGE.MODULE:FACTORY", help="A function that returns (module, args, kwargs)."),
+    typer.Option(metavar="PACKAGE.MODULE:FACTORY|FILE", help="A function that returns (module, args, kwargs)."),
 ]
 InputsOption = Annotated[
     str | None,
@@ -55,11 +55,14 @@ def command(
 
       pytorch-to-mlx capture detector.onnx -o detector-mlx --inputs example.npz
     """
-    from pytorch_to_mlx.capture.package import capture
+    from pytorch_to_mlx.checkpoint.torch_pickles import require_torch
     from pytorch_to_mlx.cli.output import note
 
+    require_torch("capturing a model")
+    from pytorch_to_mlx.capture.package import capture
+
     made = capture(
-        subject_of(file, module, inputs),
+        named_subject(file, module, inputs),
         output,
         dynamic=not static,
         quantize=quantize,
@@ -83,7 +86,7 @@ def command(
         raise typer.Exit(1)
 
 
-def subject_of(file: Path | None, module: str | None, inputs: str | None) -> Subject:
+def named_subject(file: Path | None, module: str | None, inputs: str | None) -> Subject:
     """What the flags name."""
     from pytorch_to_mlx.capture.subject import from_factory, from_file
     from pytorch_to_mlx.errors import UsageError

@@ -8,10 +8,8 @@ import typer
 
 from pytorch_to_mlx.cli.capture import InputsOption, ModuleOption
 
-SourceArgument = Annotated[
-    str,
-    typer.Argument(metavar="SOURCE", help="A file or folder, package:NAME, or a Hub repository OWNER/NAME."),
-]
+SOURCE_HELP = "A file or folder, package:NAME, or a Hub repository OWNER/NAME."
+SourceArgument = Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE_HELP)]
 VariantOption = Annotated[str | None, typer.Option(help="Which model, where the source holds several.")]
 PortOption = Annotated[str | None, typer.Option("--model", help="Which of `pytorch-to-mlx list`, where several fit.")]
 RevisionOption = Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub repository.")]
@@ -19,10 +17,7 @@ OfflineOption = Annotated[bool, typer.Option("--offline", help="Take Hub reposit
 
 
 def command(
-    source: Annotated[
-        str | None,
-        typer.Argument(metavar="[SOURCE]", help="A file or folder, package:NAME, or a Hub repository OWNER/NAME."),
-    ] = None,
+    source: Annotated[str | None, typer.Argument(metavar="[SOURCE]", help=SOURCE_HELP)] = None,
     module: ModuleOption = None,
     inputs: InputsOption = None,
     variant: VariantOption = None,
@@ -49,6 +44,11 @@ def command(
     if module is not None or inputs is not None or (source or "").endswith(".pt2"):
         from pytorch_to_mlx.cli.analysis import show
 
+        for flag, given in (("--variant", variant), ("--model", model), ("--revision", revision)):
+            if given is not None:
+                raise UsageError(f"{flag} {given} is for checkpoints; leave it out where a module is captured")
+        if offline:
+            raise UsageError("--offline is for checkpoints; leave it out where a module is captured")
         show(Path(source) if source else None, module, inputs, as_json=as_json)
         return
     if source is None:

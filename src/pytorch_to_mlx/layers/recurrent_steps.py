@@ -75,6 +75,10 @@ def product(start: mx.array | None, x: mx.array, w: mx.array, b: mx.array | None
     return y if start is None else start + y
 
 
+def _sum(a: mx.array | None, b: mx.array | None) -> mx.array | None:
+    return a if b is None else b if a is None else a + b
+
+
 def _run(
     step: Callable[..., States], steps: int, inputs: Sequence[mx.array], states: States, reverse: bool, core: int | None
 ) -> tuple[mx.array, States]:
@@ -100,8 +104,22 @@ def lstm_steps(
     reverse: bool,
     core: int | None = None,
 ) -> tuple[mx.array, States]:
+    """One layer of `torch.nn.LSTM` in one direction.
+
+    Args:
+        x: (steps, batch, inputs).
+        states: the first h (batch, outputs) and c (batch, units); outputs are units unless there is `w_hr`.
+        w_ih, w_hh: (4 x units, inputs) and (4 x units, outputs), gates as torch has them: input, forget, cell, output.
+        b_ih, b_hh: (4 x units,) each, or None.
+        w_hr: (outputs, units) where h is projected, or None.
+        reverse: last step first.
+        core: which core of a small Linux machine takes the steps (`on_core`), beside another direction's; None: any.
+
+    Returns:
+        Every step's h (steps, batch, outputs), and the last states.
+    """
     quick = _is_quick(x)
-    bias = b_ih if b_hh is None or b_ih is None else b_ih + b_hh
+    bias = _sum(b_ih, b_hh)
     if quick:  # a sigmoid is (1 + tanh(x / 2)) / 2
         half = mx.repeat(mx.array([0.5, 0.5, 1.0, 0.5]), len(w_hh) // 4)
         w_ih, w_hh = w_ih * half[:, None], w_hh * half[:, None]
@@ -132,6 +150,7 @@ def gru_steps(
     reverse: bool,
     core: int | None = None,
 ) -> tuple[mx.array, States]:
+    """One layer of `torch.nn.GRU` in one direction: as `lstm_steps`, with h alone and gates reset, update, new."""
     quick = _is_quick(x)
     units = w_hh.shape[1]
     if quick:
@@ -168,8 +187,9 @@ def _rnn(activation: Callable[[mx.array], mx.array]) -> Run:
         reverse: bool,
         core: int | None = None,
     ) -> tuple[mx.array, States]:
+        """One layer of `torch.nn.RNN` in one direction: as `lstm_steps`, with h alone and one gate."""
         gates = _Gates(w_hh, x.shape[1], 1, core)
-        given = product(None, x, w_ih.T, None if b_ih is None or b_hh is None else b_ih + b_hh)
+        given = product(None, x, w_ih.T, _sum(b_ih, b_hh))
 
         def step(given: mx.array, h: mx.array) -> States:
             return (activation(gates.times(given, h)),)
@@ -187,6 +207,7 @@ rnn_tanh_steps = _rnn(lambda x: _tanh(x) if _lowered(x) else mx.tanh(x))
 
 
 def lstm_gates(gates: mx.array, c: mx.array) -> tuple[mx.array, mx.array]:
+    """The new h and c (batch, units) of gates (batch, 4 x units) before their functions."""
     return _compiled(_lstm_step)(*mx.split(gates, 4, axis=-1), c)
 
 
@@ -196,6 +217,7 @@ def _lstm_step(i: mx.array, f: mx.array, g: mx.array, o: mx.array, c: mx.array) 
 
 
 def gru_gates(given: mx.array, recurrent: mx.array, h: mx.array) -> mx.array:
+    """The new h (batch, units) of what input and state give to the gates, (batch, 3 x units) each."""
     (r, z, n), (hr, hz, hn) = (mx.split(each, 3, axis=-1) for each in (given, recurrent))
     return _compiled(_gru_step)(r + hr, z + hz, n, hn, h)
 

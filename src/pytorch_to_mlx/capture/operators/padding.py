@@ -47,7 +47,8 @@ def padded(e: Emitter, x: Tensor, given: list[Any], mode: str, value: Any = None
     if all(width == 0 for width in widths):
         return x
     grows, crops = (all(getattr(w, sign) for w in widths) for sign in ("is_nonnegative", "is_nonpositive"))
-    if crops and mode != "reflect":
+    fixed = all(before.is_number and after.is_number for before, after in zip(widths[::2], widths[1::2], strict=True))
+    if crops and fixed and mode != "reflect":  # a size that may be 0 is no end of a slice
         kept = [f"{_text(e, before, '-')}:{_text(e, after, '')}" for before, after in pairs]
         while kept[-1] == ":":
             kept.pop()

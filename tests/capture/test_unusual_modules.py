@@ -1,0 +1,351 @@
+"""Modules of less common make: each is captured and proven."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
+from pytorch_to_mlx.capture.package import Captured, capture
+from pytorch_to_mlx.capture.subject import subject_of
+
+PLAIN = (2, 5, 8)
+
+
+class Gated(nn.Module):
+    """A norm whose epsilon is torch's default, times something else than a weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.RMSNorm(8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(x) * F.silu(x) + F.rms_norm(x, (8,))
+
+
+class Implicit(nn.Module):
+    """An einsum that does not say what it returns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.einsum("bij,bkj", x * self.w, x)
+
+
+class Turned(nn.Module):
+    """A number with an imaginary part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.exp(1j * x * self.w).real + (x * (2 - 1j)).imag
+
+
+class Scaled(nn.Module):
+    """Has an attribute that is called as a number that differs between instances would be."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.value = nn.Linear(8, 8)
+        self.factor = factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.value(x) * self.factor
+
+
+class Stack(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([Scaled(0.1), Scaled(0.7)])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+class Strided(nn.Module):
+    """Returns a state as it is."""
+
+    strides: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(8, 4)
+        self.register_buffer("strides", torch.tensor([8.0, 16.0, 32.0]))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.head(x), self.strides
+
+
+class Pooled(nn.Module):
+    """Squeezes axes of which one is longer than 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x).mean(2, keepdim=True).squeeze((2, 3))
+
+
+class Single(nn.Module):
+    """A product with a vector."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x, self.weight)
+
+
+class Streaming(nn.Module):
+    """Rotates by positions that begin where the last call ended."""
+
+    offset: torch.Tensor
+    inverse: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("offset", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("inverse", 100.0 ** (-torch.arange(0, 8, 2) / 8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        t = (torch.arange(x.shape[-2]) + self.offset).float()[:, None] * self.inverse
+        t = torch.cat((t, t), -1)
+        a, b = x.chunk(2, -1)
+        y = x * t.cos() + torch.cat((-b, a), -1) * t.sin()
+        self.offset += x.shape[-2]
+        return y
+
+
+class Drifting(nn.Module):
+    """A weight that follows from a state that each call changes."""
+
+    w: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("w", torch.randn(8, 8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = F.linear(x, self.w * 0.5)
+        self.w.add_(0.1)
+        return y
+
+
+class Bags(nn.Module):
+    """Takes integers that cannot be in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bag = nn.EmbeddingBag(20, 8, mode="sum")
+
+    def forward(self, ids: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
+        return self.bag(ids, offsets)
+
+
+class Overlapping(nn.Module):
+    """Strides over sizes that vary have no source; the example's have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(x.as_strided((x.shape[0], 4, 4), (x.shape[1], 4, 1)))
+
+
+class Attending(nn.Module):
+    """Is given one tensor three times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        return self.attention(q, k, v, need_weights=False)[0]
+
+
+class RoundedUp(nn.Module):
+    """Rounds a size up by rounding its negative down."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        count = -math.floor(-x.shape[1] / 4)
+        return x[:, :count] * self.w
+
+
+class Kinds(nn.Module):
+    """Asks whether a number is an `int`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.k = 2
+        self.w = nn.Parameter(torch.randn(8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        step = 2 if type(self.k) is int else 1
+        return x[:, ::step] * self.w * int(x.shape[1] / 2)
+
+
+class Cropped(nn.Module):
+    """Crops to a multiple, by nothing where it is one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.pad(x * self.w, (0, 0, 0, -(x.shape[-2] % 3)))
+
+
+class Streams(nn.Module):
+    """Two values that go through a loop, each of them a sum that nothing else needs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Crossing() for _ in range(3))
+        self.first, self.second = nn.Parameter(torch.randn(4, 8)), nn.Parameter(torch.randn(4, 8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        values = [torch.cat([x, each.expand_as(x)], 1) + 1 for each in (self.first[:1], self.second[:1])]
+        a, b = values
+        for layer in self.layers:
+            a, b = layer(a, b)
+        return a - b
+
+
+class Crossing(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.tanh(self.linear(a)) + b, a * 0.5
+
+
+class Encoding(nn.Module):
+    """An encoder with a padding mask, which torch runs on nested tensors in eager mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.encoder(x, src_key_padding_mask=torch.zeros(x.shape[:2], dtype=torch.bool))
+
+
+class Ranking(nn.Module):
+    """Orders scores, of which a larger example must have no equal ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor(3.0))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x.argsort(-1), x * self.w
+
+
+class Edges(nn.Module):
+    """Looks up nodes by numbers, of which those of a smaller example are out of bounds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 4)
+
+    def forward(self, x: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
+        pairs = torch.cat([x[0][edges[0]], x[0][edges[1]]], -1)
+        return torch.zeros(7, 4).index_add(0, edges[1], self.linear(pairs))
+
+
+class Halves(nn.Module):
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 64)).to(dtype)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x)
+
+
+class Named(nn.Module):
+    """Results under names that must not end a literal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> dict[Any, torch.Tensor]:
+        y = self.linear(x)
+        return {'a"b': y, '"+x+"': y * 2, "new\nline\\": y + 1, 3: y + 2}
+
+
+X = torch.Generator().manual_seed(0)
+
+
+def drawn(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=X)
+
+
+SAME = drawn(*PLAIN)
+MODULES: dict[str, tuple[nn.Module, tuple[torch.Tensor, ...]]] = {
+    "gated": (Gated(), (drawn(*PLAIN),)),
+    "implicit": (Implicit(), (drawn(*PLAIN),)),
+    "turned": (Turned(), (drawn(*PLAIN),)),
+    "stack": (Stack(), (drawn(*PLAIN),)),
+    "strided": (Strided(), (drawn(*PLAIN),)),
+    "pooled": (Pooled(), (drawn(2, 3, 8, 8),)),
+    "single": (Single(), (drawn(*PLAIN),)),
+    "streaming": (Streaming(), (drawn(2, 3, 7, 8),)),
+    "drifting": (Drifting(), (drawn(*PLAIN),)),
+    "bags": (Bags(), (torch.randint(0, 20, (9,), generator=X), torch.tensor([0, 3, 5]))),
+    "overlapping": (Overlapping(), (drawn(2, 20),)),
+    "attending": (Attending(), (SAME, SAME, SAME)),
+    "rounded up": (RoundedUp(), (drawn(2, 9, 8),)),
+    "kinds": (Kinds(), (drawn(2, 9, 8),)),
+    "cropped": (Cropped(), (drawn(2, 6, 8),)),
+    "streams": (Streams(), (drawn(2, 1, 8),)),
+    "encoding": (Encoding(), (drawn(*PLAIN),)),
+    "ranking": (Ranking(), (drawn(2, 100),)),
+    "edges": (Edges(), (drawn(2, 7, 3), torch.randint(0, 7, (2, 20), generator=X))),
+    "float16": (Halves(torch.float16), (drawn(2, 5, 64).half(),)),
+    "bfloat16": (Halves(torch.bfloat16), (drawn(2, 5, 64).bfloat16(),)),
+    "named": (Named(), (drawn(*PLAIN),)),
+}
+
+
+def made(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Captured:
+    monkeypatch.setenv("PYTORCH_TO_MLX_TRUSTED", str(folder / "trusted"))
+    module, args = MODULES[name]
+    return capture(subject_of(module.eval(), args, origin=name), folder / "made")
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_it_is_captured(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    captured = made(name, tmp_path, monkeypatch)
+    assert captured.report.passed, f"{captured.report.summary()}\n{captured.generated.source}"
+
+
+def test_fixed_sizes_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (note,) = made("overlapping", tmp_path, monkeypatch).settings.notes
+    assert note.startswith("sizes are fixed as in the example: ")
+
+
+def test_few_digits_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    captured = made("bfloat16", tmp_path, monkeypatch)
+    assert captured.settings.notes == ("PyTorch's numbers have few digits: outputs are compared within 0.03",)
+    assert captured.config.dtype == "bfloat16"
