@@ -57,13 +57,16 @@ class Allowed:
         return f"{least} to {self.most}{steps}" if self.most else f"{least} or more{steps}"
 
 
+Comparison = Literal["<", "<=", ">", ">=", "==", "!="]
+
+
 @dataclass(frozen=True)
 class Relation:
     """A comparison with 0 of the sum of named sizes, each times its weight, and an offset."""
 
     weights: Mapping[str, int]
     offset: int
-    comparison: Literal["<", "<=", ">", ">=", "==", "!="]
+    comparison: Comparison
 
     def holds(self, sizes: Mapping[str, int]) -> bool:
         total = sum(weight * sizes[name] for name, weight in self.weights.items()) + self.offset

@@ -15,7 +15,7 @@ import torch
 from torch.utils._sympy.printers import PythonPrinter
 
 from pytorch_to_mlx.capture.state import Program
-from pytorch_to_mlx.captured import Allowed, Relation
+from pytorch_to_mlx.captured import Allowed, Comparison, Relation
 
 TORCH = Path(torch.__file__).parent
 SMALLEST = 2  # torch traces dynamic sizes as larger than 1
@@ -23,7 +23,7 @@ LOOKED_AT = 512  # how far beyond the example's size conditions are read off one
 DOUBLINGS = 24  # and then, from there
 
 
-COMPARISONS = {
+COMPARISONS: dict[type, Comparison] = {
     sympy.StrictLessThan: "<",
     sympy.LessThan: "<=",
     sympy.StrictGreaterThan: ">",
@@ -109,7 +109,7 @@ def relations(
             named = each.subs({symbol: sympy.Symbol(name) for symbol, name in names.items()})
             others.append(PythonPrinter().doprint(named))
             continue
-        weights = {names[symbol]: int(terms.coeff_monomial(symbol)) for symbol in terms.gens}
+        weights = {name: int(terms.coeff_monomial(symbol)) for symbol, name in names.items() if symbol in terms.gens}
         found.append(Relation(weights, int(terms.coeff_monomial(1)), COMPARISONS[type(each)]))
     return tuple(found), tuple(others)
 

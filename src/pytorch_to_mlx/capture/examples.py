@@ -55,7 +55,7 @@ class Sizes:
             if isinstance(node.meta.get("val"), torch.Tensor)
         ]
         self.conditions = guards(program)
-        self.symbols = sorted(
+        self.symbols: list[Any] = sorted(
             {symbol for shape in self.shapes for size in shape for symbol in size.free_symbols}, key=str
         )
 

@@ -193,7 +193,8 @@ def _weighted(graph: fx.Graph, node: Any) -> None:
     for normal, weight in (found, found[::-1]) if found else ():
         if not is_call(normal, "aten.rms_norm.default") or len(normal.users) != 1 or not isinstance(weight, fx.Node):
             continue
-        x, shape, given, eps = (*normal.args, None, None)[:4]  # torch leaves out what is a default
+        args: tuple[Any, ...] = (*normal.args, None, None)  # torch leaves out what is a default
+        x, shape, given, eps = args[:4]
         value = weight.meta.get("val")
         if given is not None or not isinstance(value, torch.Tensor) or value.ndim != 1 or len(shape) != 1:
             continue
