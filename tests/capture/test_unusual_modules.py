@@ -238,6 +238,32 @@ class Crossing(nn.Module):
         return torch.tanh(self.linear(a)) + b, a * 0.5
 
 
+class Hidden(nn.Module):
+    """Has two parameters whose names differ in what MLX takes for hidden."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self._scale = nn.Parameter(torch.randn(8)), nn.Parameter(torch.randn(8))
+        self._linear = nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self._linear(x) * self.scale + self._scale
+
+
+class Read(nn.Module):
+    """Reads a number out of a buffer."""
+
+    factor: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+        self.register_buffer("factor", torch.tensor(1.5))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(x) * self.factor.item() if self.factor.item() > 1 else x
+
+
 class Encoding(nn.Module):
     """An encoder with a padding mask, which torch runs on nested tensors in eager mode."""
 
@@ -319,6 +345,8 @@ MODULES: dict[str, tuple[nn.Module, tuple[torch.Tensor, ...]]] = {
     "kinds": (Kinds(), (drawn(2, 9, 8),)),
     "cropped": (Cropped(), (drawn(2, 6, 8),)),
     "streams": (Streams(), (drawn(2, 1, 8),)),
+    "hidden": (Hidden(), (drawn(*PLAIN),)),
+    "read": (Read(), (drawn(*PLAIN),)),
     "encoding": (Encoding(), (drawn(*PLAIN),)),
     "ranking": (Ranking(), (drawn(2, 100),)),
     "edges": (Edges(), (drawn(2, 7, 3), torch.randint(0, 7, (2, 20), generator=X))),

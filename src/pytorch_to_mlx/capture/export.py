@@ -25,13 +25,13 @@ from pytorch_to_mlx.capture.examples import Example
 from pytorch_to_mlx.capture.limits import at_most
 from pytorch_to_mlx.capture.names import variable_name
 from pytorch_to_mlx.capture.observe import copied, observe, undisturbed
+from pytorch_to_mlx.capture.places import is_torchs
 from pytorch_to_mlx.capture.recurrent_shapes import any_number_of_steps
 from pytorch_to_mlx.capture.sizes import can_be_written, expression
 from pytorch_to_mlx.capture.state import Program, program_of
 from pytorch_to_mlx.capture.whole import sizes_stay
 from pytorch_to_mlx.errors import CaptureError
 
-TORCH = Path(torch.__file__).parent
 SECONDS = 45.0
 """Of processor time, for tracing with dynamic sizes."""
 CONDITIONS = 200
@@ -139,14 +139,18 @@ def _attempts(
 
 def _traced(module: torch.nn.Module, attempt: _Attempt) -> Program:
     """The program of an attempt; one with dynamic sizes has limits, since expressions of sizes may grow without end."""
-    if not attempt.dynamic:
-        return program_of(_export(module, attempt.args, attempt.kwargs, ""), module)
-    limit: Any = symbolic
-    sizes = sizes_stay(module) if attempt.whole else nullcontext()
-    with sizes, at_most(SECONDS), limit.patch(symbol_guard_limit_before_specialize=CONDITIONS):
-        program = program_of(_export(module, attempt.args, attempt.kwargs, attempt.dynamic), module)
-    if attempt.whole and (any(map(_is_item, program.graph.nodes)) or not all(map(can_be_written, _sizes(program)))):
-        raise NotImplementedError("a size depends on values, or follows from others by way of an unknown function")
+    if attempt.dynamic:
+        limit: Any = symbolic
+        sizes = sizes_stay(module) if attempt.whole else nullcontext()
+        with sizes, at_most(SECONDS), limit.patch(symbol_guard_limit_before_specialize=CONDITIONS):
+            program = program_of(_export(module, attempt.args, attempt.kwargs, attempt.dynamic), module)
+    else:
+        program = program_of(_export(module, attempt.args, attempt.kwargs, ""), module)
+    if attempt.whole and not all(map(can_be_written, _sizes(program))):
+        raise NotImplementedError("a size follows from others by way of an unknown function")
+    constant = attempt.frozen or not any(map(_numbers, module.modules()))
+    if any(map(_is_item, program.graph.nodes)) and (attempt.whole or not constant):
+        raise NotImplementedError("a number depends on values, which may be those of a buffer")
     return program
 
 
@@ -247,7 +251,7 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _constants(module: torch.nn.Module) -> Iterator[None]:
-    """Make constants of buffers that hold one integer, since some models compute sizes and branches from them."""
+    """Make constants of buffers that hold one number, since some models compute sizes and branches from them."""
     changed: list[tuple[torch.nn.Module, str, torch.Tensor, bool]] = []
     kinds: list[tuple[torch.nn.Module, type]] = []
     for each in module.modules():
@@ -273,11 +277,11 @@ def _constants(module: torch.nn.Module) -> Iterator[None]:
 
 
 def _numbers(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Its buffers that hold one integer."""
+    """Its buffers that hold one number."""
     return {
         name: value
         for name, value in module._buffers.items()
-        if value is not None and value.numel() == 1 and not value.is_floating_point() and not value.is_complex()
+        if value is not None and value.numel() == 1 and not value.is_complex()
     }
 
 
@@ -312,7 +316,7 @@ def _line(error: BaseException) -> str:
     inner: BaseException | None = error
     while inner is not None:
         frames = traceback.extract_tb(inner.__traceback__)
-        own = [each for each in frames if not Path(each.filename).is_relative_to(TORCH) and "<" not in each.filename]
+        own = [each for each in frames if not is_torchs(each.filename) and "<" not in each.filename]
         own = [each for each in own if Path(each.filename).parent != Path(__file__).parent]
         if own:
             return f"{own[-1].filename}:{own[-1].lineno}: {own[-1].line}: "

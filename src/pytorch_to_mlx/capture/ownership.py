@@ -30,6 +30,7 @@ class Ownership:
         calls = [root, *root.calls()]
         self._layers = {call.path for call in layers}
         self._classes = {call.path for call in calls if call not in layers} - self._layers
+        self._beside: dict[str, set[str]] = {}
         self.held: dict[str, dict[str, Held]] = {path: {} for path in self._classes}
         for call in calls[1:]:
             self.held[self._owner(call.path)].setdefault(call.path, call)
@@ -64,7 +65,7 @@ class Ownership:
         text, where = "self", scope
         for part in relative(path, scope) if path != scope else ():
             instance = self._is_instance(where)
-            name = attribute_name(part)
+            name = self._attribute(where, part)
             if instance and part.isdigit():
                 text += f".{self.numbered(where)}[{part}]"
             elif instance and is_attribute(name):
@@ -98,9 +99,18 @@ class Ownership:
         for part in relative(path, scope):
             if part.isdigit() and self._is_instance(where):
                 found.append(self.numbered(where))
-            found.append(part if part.isdigit() else attribute_name(part))
+            found.append(part if part.isdigit() else self._attribute(where, part))
             where = f"{where}.{part}" if where else part
         return found
+
+    def _attribute(self, where: str, part: str) -> str:
+        """The name of an attribute; not that of another one of PyTorch's beside it, as `_scale` and `scale` may be."""
+        name = attribute_name(part)
+        if name == part:
+            return name
+        if where not in self._beside:
+            self._beside[where] = {relative(each, where)[0] for each in self._below(where)}
+        return free_name(name, self._beside[where])
 
     def _is_instance(self, path: str) -> bool:
         return path in self._classes or path in self._layers
