@@ -13,6 +13,7 @@ from typing import Any, Literal
 import mlx.core as mx
 import mlx.nn as nn
 
+from pytorch_to_mlx.arrays import dtype_name
 from pytorch_to_mlx.errors import ConfigError, UsageError
 from pytorch_to_mlx.trust import read_source
 
@@ -194,8 +195,8 @@ def check_inputs(
                 f"input {each.name} has shape {tuple(array.shape)}; the model was captured for {shown}: "
                 "capture it with an example of that shape"
             )
-        if str(array.dtype).rpartition(".")[2] != each.dtype:
-            raise UsageError(f"input {each.name} is {str(array.dtype).rpartition('.')[2]}; it must be {each.dtype}")
+        if dtype_name(array.dtype) != each.dtype:
+            raise UsageError(f"input {each.name} is {dtype_name(array.dtype)}; it must be {each.dtype}")
     for name, numbers in (allowed or {}).items():
         if name in sizes and sizes[name] not in numbers:
             raise UsageError(f"{name} is {sizes[name]}; the model was captured for {numbers}{OTHERWISE}")

@@ -11,6 +11,7 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from pytorch_to_mlx import captured, registry
+from pytorch_to_mlx.arrays import dtype_name
 from pytorch_to_mlx.errors import ConfigError, FolderError, QuantizationError, UsageError
 from pytorch_to_mlx.folder import FolderConfig, load_weights, read_config
 from pytorch_to_mlx.port import Port
@@ -84,7 +85,7 @@ def _check(path: Path, weights: dict[str, mx.array], expected: Mapping[str, mx.a
         elif found.shape != expected[name].shape:
             problems.append(f"has {name} in shape {found.shape} instead of {expected[name].shape}")
         elif not _dtype_fits(found.dtype, expected[name].dtype, dtype):
-            problems.append(f"has {name} in {_dtype_name(found.dtype)}, not in the {dtype} that config.json declares")
+            problems.append(f"has {name} in {dtype_name(found.dtype)}, not in the {dtype} that config.json declares")
     if problems:
         more = f"; and {len(problems) - 6} more" if len(problems) > 6 else ""
         listed = "; ".join(problem[:200] for problem in problems[:6])
@@ -94,8 +95,4 @@ def _check(path: Path, weights: dict[str, mx.array], expected: Mapping[str, mx.a
 def _dtype_fits(found: mx.Dtype, expected: mx.Dtype, declared: str) -> bool:
     if not mx.issubdtype(expected, mx.floating):
         return found == expected
-    return mx.issubdtype(found, mx.floating) and declared in ("mixed", _dtype_name(found))
-
-
-def _dtype_name(dtype: mx.Dtype) -> str:
-    return str(dtype).rpartition(".")[2]
+    return mx.issubdtype(found, mx.floating) and declared in ("mixed", dtype_name(found))

@@ -13,7 +13,6 @@ from pytorch_to_mlx.errors import QuantizationError
 from pytorch_to_mlx.weights import TensorSpec
 
 if TYPE_CHECKING:
-    import mlx.core as mx
     import mlx.nn as nn
 
 BITS = (2, 3, 4, 5, 6, 8)
@@ -109,15 +108,9 @@ class Quantization:
         """The arrays of `specs` for one quantized weight."""
         import mlx.core as mx
 
-        for part in mx.quantize(_to_mlx(array), self.group_size, self.bits):
-            yield (np.array(part.view(mx.uint16)).view(array.dtype) if part.dtype == mx.bfloat16 else np.array(part))
+        from pytorch_to_mlx.arrays import to_mlx, to_numpy
 
-
-def _to_mlx(array: np.ndarray) -> mx.array:
-    """Numpy knows bfloat16 only through ml_dtypes, which MLX does not."""
-    import mlx.core as mx
-
-    return mx.array(array.view(np.uint16)).view(mx.bfloat16) if array.dtype.name == "bfloat16" else mx.array(array)
+        yield from map(to_numpy, mx.quantize(to_mlx(array), self.group_size, self.bits))
 
 
 def quantize_modules(model: nn.Module, config: Mapping[str, Any]) -> None:

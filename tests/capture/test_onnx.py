@@ -6,16 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
-torch = pytest.importorskip("torch")
-onnx = pytest.importorskip("onnx")
-
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
-from onnx.reference import ReferenceEvaluator  # noqa: E402
-
-from pytorch_to_mlx.capture.onnx_module import module_of_onnx  # noqa: E402
-from pytorch_to_mlx.errors import CaptureError, CheckpointError  # noqa: E402
+from pytorch_to_mlx.capture.onnx_module import module_of_onnx
+from pytorch_to_mlx.errors import CaptureError, CheckpointError
 
 RNG = np.random.default_rng(0)
 

@@ -8,11 +8,10 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from pytorch_to_mlx import runtime  # noqa: E402
-from pytorch_to_mlx.layers import recurrent_steps  # noqa: E402
+from pytorch_to_mlx import runtime
+from pytorch_to_mlx.layers import recurrent_steps
 
 KINDS = {"LSTM": 2, "GRU": 1, "RNN": 1}
 

@@ -19,8 +19,8 @@ from torch.utils import _pytree as pytree
 
 from pytorch_to_mlx.capture.examples import Example, other_values
 from pytorch_to_mlx.capture.observe import copied, undisturbed
+from pytorch_to_mlx.capture.places import is_torchs
 
-TORCH = Path(torch.__file__).parent
 SAME = 1e-5
 """Of the largest magnitude: a branch that changes nothing changes the last bits at most."""
 LINES = 16
@@ -176,7 +176,7 @@ def _asking() -> str:
     frame: Any = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
-        if file != __file__ and not Path(file).is_relative_to(TORCH):
+        if file != __file__ and not is_torchs(file):
             return f"{file}:{frame.f_lineno}"
         frame = frame.f_back
     return ""

@@ -13,7 +13,7 @@ from torch import fx
 
 from pytorch_to_mlx.capture.body import Body
 from pytorch_to_mlx.capture.code import SLOT, Code, Slots, as_code, call, filled
-from pytorch_to_mlx.capture.emitter import DTYPES, dtype_name
+from pytorch_to_mlx.capture.emitter import DTYPES, written_dtype
 from pytorch_to_mlx.capture.names import METHODS, class_name, free_name, is_attribute
 from pytorch_to_mlx.capture.ownership import Ownership
 
@@ -156,7 +156,7 @@ def _zeros(each: Any, slots: Slots) -> str:
     value = each.meta["val"]
     shape = as_code(tuple(slots.add(int(size), "size") for size in value.shape)).text
     dtype = DTYPES[value.dtype]
-    return f"mx.zeros({shape})" if dtype == mx.float32 else f"mx.zeros({shape}, {dtype_name(dtype)})"
+    return f"mx.zeros({shape})" if dtype == mx.float32 else f"mx.zeros({shape}, {written_dtype(dtype)})"
 
 
 def _expression(value: Any, slots: Slots) -> str:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
-from pathlib import Path
 from types import CodeType
 from typing import Any
 
@@ -14,10 +13,10 @@ import sympy
 import torch
 from torch.utils._sympy.printers import PythonPrinter
 
+from pytorch_to_mlx.capture.places import is_torchs
 from pytorch_to_mlx.capture.state import Program
 from pytorch_to_mlx.captured import Allowed, Comparison, Relation
 
-TORCH = Path(torch.__file__).parent
 SMALLEST = 2  # torch traces dynamic sizes as larger than 1
 LOOKED_AT = 512  # how far beyond the example's size conditions are read off one by one
 DOUBLINGS = 24  # and then, from there
@@ -140,4 +139,5 @@ def _holds(code: CodeType, sizes: Mapping[str, int]) -> bool:
 
 def _in_torch(guard: Any) -> bool:
     where = getattr(guard.sloc, "framework_loc", None)
-    return Path(getattr(where, "filename", TORCH / "")).is_relative_to(TORCH)
+    file = getattr(where, "filename", None)
+    return file is None or is_torchs(file)

@@ -10,6 +10,7 @@ import mlx.core as mx
 import torch
 from torch import fx
 
+from pytorch_to_mlx.arrays import dtype_name
 from pytorch_to_mlx.capture.code import Code, Slots, as_code, call, method
 
 DTYPES: dict[torch.dtype, mx.Dtype] = {
@@ -103,7 +104,7 @@ class Emitter:
 
     def dtype(self, dtype: torch.dtype) -> Code:
         """MLX's name of it."""
-        return Code(dtype_name(DTYPES[dtype]))
+        return Code(written_dtype(DTYPES[dtype]))
 
     def cast(self, value: Code, have: mx.Dtype | torch.dtype, want: torch.dtype) -> Code:
         """`value`, converted if it is of another dtype."""
@@ -123,9 +124,9 @@ class Emitter:
         return any(user.args[1] == index for user in self.node.users)
 
 
-def dtype_name(dtype: mx.Dtype) -> str:
+def written_dtype(dtype: mx.Dtype) -> str:
     """As `mx.float32`."""
-    plain = str(dtype).rpartition(".")[2]
+    plain = dtype_name(dtype)
     return "mx.bool_" if plain == "bool" else f"mx.{plain}"
 
 

@@ -11,7 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
@@ -19,7 +18,9 @@ import sympy
 import torch
 from mlx.utils import tree_flatten
 
+from pytorch_to_mlx.arrays import dtype_name, to_numpy
 from pytorch_to_mlx.capture.conditions import allowed, guards, relations
+from pytorch_to_mlx.capture.emitter import DTYPES
 from pytorch_to_mlx.capture.examples import Sizes
 from pytorch_to_mlx.capture.generate import Generated, generate
 from pytorch_to_mlx.capture.proof import BAR, OTHER_SIZES, bar_of, other_at_one, prove, to_mlx
@@ -121,7 +122,7 @@ def capture(
             relations=related,
         )
         config = _config(subject, settings, network, quantization)
-        arrays = {name: _numpy(value) for name, value in dict(tree_flatten(network.parameters())).items()}
+        arrays = {name: to_numpy(value) for name, value in dict(tree_flatten(network.parameters())).items()}
         specs = [TensorSpec(name, array.shape, array.dtype.name) for name, array in arrays.items()]
         writer.write_tensors(specs, iter(arrays.items()))
         source = generated.source.encode()
@@ -186,7 +187,7 @@ def described_inputs(program: Program) -> tuple[Input, ...]:
         Input(
             name,
             tuple(int(size) if size.isdigit() else size for size in shape_text(node.meta["val"].shape, names)),
-            str(to_mlx(torch.empty(0, dtype=node.meta["val"].dtype)).dtype).rpartition(".")[2],
+            dtype_name(DTYPES[node.meta["val"].dtype]),
         )
         for node, name in nodes.items()
     )
@@ -317,15 +318,11 @@ def _outputs(network: nn.Module, arrays: list[mx.array]) -> list[np.ndarray]:
     return [np.array(leaf) for leaf in result_leaves(network(*arrays)) if isinstance(leaf, mx.array)]
 
 
-def _numpy(value: mx.array) -> np.ndarray:
-    return np.array(value.view(mx.uint16)).view(ml_dtypes.bfloat16) if value.dtype == mx.bfloat16 else np.array(value)
-
-
 def _config(
     subject: Subject, settings: CapturedConfig, network: nn.Module, quantization: Quantization | None
 ) -> FolderConfig:
     floats = {
-        str(value.dtype).rpartition(".")[2]
+        dtype_name(value.dtype)
         for value in dict(tree_flatten(network.parameters())).values()
         if mx.issubdtype(value.dtype, mx.floating)
     }
