@@ -264,6 +264,24 @@ class Read(nn.Module):
         return self.linear(x) * self.factor.item() if self.factor.item() > 1 else x
 
 
+class Experts(nn.Module):
+    """Sends each token through two of four matrices, all tokens of a matrix at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = nn.Linear(16, 4)
+        self.weight = nn.Parameter(torch.randn(4, 16, 16, dtype=torch.bfloat16))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = x.reshape(-1, 16)
+        scores, chosen = self.gate(tokens).softmax(-1).topk(2, -1)
+        order, places = torch.sort(chosen.reshape(-1))
+        counts = torch.histc(order.float(), bins=4, min=0, max=3)
+        ends = torch.cumsum(counts, 0, dtype=torch.int32)
+        y = F.grouped_mm(tokens[places // 2].bfloat16(), self.weight, offs=ends) * scores.reshape(-1)[places, None]
+        return y[torch.argsort(places)].view(-1, 2, 16).sum(1).view_as(x)
+
+
 class Encoding(nn.Module):
     """An encoder with a padding mask, which torch runs on nested tensors in eager mode."""
 
@@ -285,6 +303,18 @@ class Ranking(nn.Module):
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return x.argsort(-1), x * self.w
+
+
+class Ties(nn.Module):
+    """Orders numbers of which many are equal, in a way that leaves it to torch in which order these stand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(4, 8)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        _, order = torch.sort(ids, -1, True)
+        return self.embed(ids) + order[..., None] + ids.argsort()[..., None]
 
 
 class Edges(nn.Module):
@@ -347,8 +377,10 @@ MODULES: dict[str, tuple[nn.Module, tuple[torch.Tensor, ...]]] = {
     "streams": (Streams(), (drawn(2, 1, 8),)),
     "hidden": (Hidden(), (drawn(*PLAIN),)),
     "read": (Read(), (drawn(*PLAIN),)),
+    "experts": (Experts(), (drawn(2, 5, 16),)),
     "encoding": (Encoding(), (drawn(*PLAIN),)),
     "ranking": (Ranking(), (drawn(2, 100),)),
+    "ties": (Ties(), (torch.randint(0, 4, (2, 60), generator=X),)),
     "edges": (Edges(), (drawn(2, 7, 3), torch.randint(0, 7, (2, 20), generator=X))),
     "float16": (Halves(torch.float16), (drawn(2, 5, 64).half(),)),
     "bfloat16": (Halves(torch.bfloat16), (drawn(2, 5, 64).bfloat16(),)),

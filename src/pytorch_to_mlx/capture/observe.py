@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import fx
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from pytorch_to_mlx.capture.state import Program
@@ -101,12 +102,25 @@ def watching(module: torch.nn.Module, seen: Seen) -> Iterator[None]:
             handle.remove()
 
 
+class _StableSorts(TorchFunctionMode):
+    """Sorts that may leave equal elements in any order leave them in theirs, as the captured ones do."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in SORTS and 1 <= len(args) <= 3 and "stable" not in kwargs:
+            return func(args[0], stable=True, **dict(zip(("dim", "descending"), args[1:], strict=False)), **kwargs)
+        return func(*args, **kwargs)
+
+
+SORTS = (torch.sort, torch.Tensor.sort, torch.argsort, torch.Tensor.argsort)
+
+
 @contextmanager
 def undisturbed(module: torch.nn.Module) -> Iterator[Callable[[], bool]]:
     """Put buffers and plain attributes back at the end; gives a function that tells whether buffers have changed.
 
     Within, `nn.TransformerEncoder` goes the way that it goes when it is traced: not by nested tensors, which have no
-    shape, and whose results are zeros where the padding mask is.
+    shape, and whose results are zeros where the padding mask is. Sorting keeps the order of equal elements.
     """
     kept = [(each, name, value, value.clone()) for each, name, value in _buffers(module)]
     plain = [(each.__dict__, key, value, _contents(value)) for each in _modules(module) for key, value in _plain(each)]
@@ -119,7 +133,8 @@ def undisturbed(module: torch.nn.Module) -> Iterator[Callable[[], bool]]:
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        yield changed
+        with _StableSorts():
+            yield changed
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
         with torch.no_grad():

@@ -79,7 +79,15 @@ from pytorch_to_mlx.runtime.linalg import (
     solve,
     solve_triangular,
 )
-from pytorch_to_mlx.runtime.linear import bilinear, cdist, integer_matmul, integer_tensordot, pdist, rms_norm
+from pytorch_to_mlx.runtime.linear import (
+    bilinear,
+    cdist,
+    grouped_mm,
+    integer_matmul,
+    integer_tensordot,
+    pdist,
+    rms_norm,
+)
 from pytorch_to_mlx.runtime.normalization import batch_norm, instance_norm, layer_norm
 from pytorch_to_mlx.runtime.padding import pad
 from pytorch_to_mlx.runtime.pooling import (
@@ -219,6 +227,7 @@ __all__ = [
     "gelu_tanh",
     "grid_sample",
     "group_norm",
+    "grouped_mm",
     "gru",
     "gru_cell",
     "hardshrink",

@@ -29,6 +29,26 @@ def integer_tensordot(a: mx.array, b: mx.array, axes: list[list[int]]) -> mx.arr
     return integer_matmul(rows, columns).reshape(shape)
 
 
+def grouped_mm(x: mx.array, weight: mx.array, ends: mx.array) -> mx.array:
+    """Each row times the matrix of its group, as `torch.nn.functional.grouped_mm` of rows in order of their groups.
+
+    Args:
+        x: (rows, inputs).
+        weight: (groups, inputs, outputs).
+        ends: (groups,), the row where each group ends; rows behind the last are zeros in the result.
+
+    Returns:
+        (rows, outputs).
+    """
+    group = mx.sum(mx.arange(len(x))[:, None] >= ends, axis=1)
+    places = mx.minimum(group, len(weight) - 1).astype(mx.uint32)
+    dtype = x.dtype
+    if mx.default_device().type == mx.DeviceType.cpu:  # where MLX 0.32.4 gathers matrices of float32 alone
+        x, weight = x.astype(mx.float32), weight.astype(mx.float32)
+    y = mx.gather_mm(x[:, None], weight, rhs_indices=places, sorted_indices=True)[:, 0]
+    return mx.where((group < len(weight))[:, None], y, 0).astype(dtype)
+
+
 def bilinear(a: mx.array, b: mx.array, weight: mx.array, bias: mx.array | None = None) -> mx.array:
     """a^T W b for each matrix of `weight`, as `torch.nn.functional.bilinear`.
 

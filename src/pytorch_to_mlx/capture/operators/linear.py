@@ -32,6 +32,24 @@ def matmul(e: Emitter, a: Tensor, b: Tensor) -> Code:
     return product(a, b)
 
 
+@lowers("_grouped_mm.default")
+def grouped_mm(
+    e: Emitter, a: Tensor, b: Tensor, offs: Tensor | None = None, bias: Tensor | None = None, out_dtype: Any = None
+) -> Code:
+    if offs is None and a.ndim == b.ndim == 3:
+        whole = product(a, b)
+    elif offs is not None and a.ndim == 2 and b.ndim == 3:
+        whole = e.runtime("grouped_mm", a, b, offs)
+    else:
+        raise CaptureError("grouped_mm: groups along other axes than the rows of the first are for training")
+    return e.cast(whole if bias is None else binary("+", whole, bias), a.dtype, e.out.dtype)
+
+
+@lowers("transformers.grouped_mm_fallback.default")
+def experts(e: Emitter, x: Tensor, weight: Tensor, offs: Tensor) -> Code:
+    return e.runtime("grouped_mm", x, weight, offs)
+
+
 @lowers("addmm.default", "baddbmm.default", "addmv.default")
 def addmm(e: Emitter, bias: Tensor, a: Tensor, b: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Code:
     return _plus(e, product(a, b), bias, beta, alpha)
