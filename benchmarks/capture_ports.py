@@ -33,8 +33,8 @@ TITLE = """# Captured source against our hand-written ports
 
 Written by `benchmarks/capture_ports.py --update-docs`: upstream's classes, captured, against them and against the ports
 on the same inputs. CREPE and Perth have their trained weights; their ports take other inputs, and are not compared.
-Perturbed: how far outputs are with noise of 1 % on one matrix. Speed: the other's median time over the captured
-network's under `mx.compile`, in turns in one process.
+Perturbed: how far outputs are with noise of 1 % on the first, the middle or the last matrix, the second of the three.
+Speed: the other's median time over the captured network's under `mx.compile`, in turns in one process.
 
 """
 COMPONENTS = Path(__file__).parents[1] / "src" / "pytorch_to_mlx" / "components"
@@ -151,7 +151,10 @@ def apart(result: Any, other: Any) -> float:
 
 
 def with_another_weight(network: Any, arrays: list[Any], expected: Any) -> float:
-    """How far the network is from `expected` with noise of 1 % on its first, middle or last matrix: the nearest."""
+    """How far the network is from `expected` with noise of 1 % on its first, middle or last matrix: the second.
+
+    Not the nearest: the output compared need not hear of every matrix, as Perth's first output does not of the last.
+    """
     import mlx.core as mx
     from mlx.utils import tree_flatten
 
@@ -164,7 +167,7 @@ def with_another_weight(network: Any, arrays: list[Any], expected: Any) -> float
         network.load_weights([(name, perturbed(weights[name], 0, 1))], strict=False)
         errors.append(apart(network(*arrays), expected))
         network.load_weights([(name, weights[name])], strict=False)
-    return min(errors)
+    return sorted(errors)[1]
 
 
 def load_port(port: Any, state: dict[str, torch.Tensor], name: str, room: Path) -> None:

@@ -350,6 +350,29 @@ class Named(nn.Module):
         return {'a"b': y, '"+x+"': y * 2, "new\nline\\": y + 1, 3: y + 2}
 
 
+class Pairs(nn.Module):
+    """A softmax across the batch, which has one element when a batch of one is tried."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        products = F.normalize(self.linear(x), dim=-1) @ x.T
+        return products.log_softmax(-1) + F.cross_entropy(products, torch.arange(len(x)))
+
+
+class Once(nn.Module):
+    """A stride that the example fits into once: what is squeezed is an axis of a size that could vary."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(8, 8, 4, stride=4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(self.conv(x)).squeeze(2) + 1
+
+
 X = torch.Generator().manual_seed(0)
 
 
@@ -385,6 +408,8 @@ MODULES: dict[str, tuple[nn.Module, tuple[torch.Tensor, ...]]] = {
     "float16": (Halves(torch.float16), (drawn(2, 5, 64).half(),)),
     "bfloat16": (Halves(torch.bfloat16), (drawn(2, 5, 64).bfloat16(),)),
     "named": (Named(), (drawn(*PLAIN),)),
+    "pairs": (Pairs(), (drawn(3, 8),)),
+    "once": (Once(), (drawn(2, 8, 5),)),
 }
 
 

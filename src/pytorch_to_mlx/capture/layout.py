@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import fx
 
-from pytorch_to_mlx.capture.clean import is_size, operator_name, same_size
+from pytorch_to_mlx.capture.clean import is_size, operator_name
 from pytorch_to_mlx.capture.operators.registry import SPATIAL
-from pytorch_to_mlx.capture.sizes import axis_groups, expression
+from pytorch_to_mlx.capture.sizes import axis_groups, expression, in_example
 from pytorch_to_mlx.capture.state import Program
 from pytorch_to_mlx.capture.transpositions import (
     PERMUTE,
@@ -265,7 +265,7 @@ def _past_reduction(graph: fx.Graph, node: fx.Node, place: int) -> None:
         turn(graph, node, order)
         return
     squeezed = operator_name(node).startswith("aten.squeeze")  # which keeps axes that are longer than 1
-    gone = {dim for dim in listed if not squeezed or same_size(source.meta["val"].shape[dim], 1)}
+    gone = {dim for dim in listed if not squeezed or in_example(source.meta["val"].shape[dim]) == 1}
     kept = [dim for dim in range(len(back)) if dim not in gone]
     inner_kept = sorted(back[dim] for dim in kept)
     to_old = [inner_kept.index(back[dim]) for dim in kept]

@@ -230,9 +230,14 @@ def axis_groups(before: Sequence[Any], after: Sequence[Any]) -> list[tuple[list[
     return groups
 
 
+def in_example(size: Any) -> int:
+    """What a size is in the example."""
+    return size.node.hint if isinstance(size, torch.SymInt) else int(size)
+
+
 def example_product(sizes: Iterable[Any]) -> int:
     """The product of sizes in the example."""
-    return math.prod(size.node.hint if isinstance(size, torch.SymInt) else int(size) for size in sizes)
+    return math.prod(in_example(size) for size in sizes)
 
 
 def _equal(some: Sequence[Any], others: Sequence[Any]) -> bool:

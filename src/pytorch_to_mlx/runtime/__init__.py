@@ -106,6 +106,7 @@ from pytorch_to_mlx.runtime.recurrent_layers import GRU, LSTM, RNN, GRUCell, LST
 from pytorch_to_mlx.runtime.reductions import (
     cummax,
     cummin,
+    log_softmax,
     median,
     mode,
     nanmean,
@@ -268,6 +269,7 @@ __all__ = [
     "lerp",
     "lgamma",
     "log_ndtr",
+    "log_softmax",
     "logdet",
     "logit",
     "lstm",

@@ -57,6 +57,12 @@ def safe_softmax(x: mx.array, axis: int = -1) -> mx.array:
     return mx.where(hidden, 0, softmax(x, axis)).astype(x.dtype)
 
 
+def log_softmax(x: mx.array, axis: int = -1) -> mx.array:
+    """Logarithm of the softmax along `axis`. MLX 0.32.4's in `mlx.nn` crashes where the axis has length one."""
+    x = x - mx.max(x, axis=axis, keepdims=True)
+    return x - mx.logsumexp(x, axis=axis, keepdims=True)
+
+
 def median(x: mx.array, axis: int = -1, keepdims: bool = False) -> tuple[mx.array, mx.array]:
     """`torch.median`: the lower of two in the middle, and where it stands; nan where there is one."""
     order = mx.argsort(x, axis=axis)

@@ -140,10 +140,10 @@ def softmax(e: Emitter, x: Tensor, dim: int, *rest: Any, **options: Any) -> Code
 def log_softmax(e: Emitter, x: Tensor, dim: int, *rest: Any, **options: Any) -> Code:
     plain = convert(e, x)
     if x.ndim == 0:
-        return method(call("nn.log_softmax", method(plain, "reshape", 1)), "reshape", Code("()"))
+        return method(e.runtime("log_softmax", method(plain, "reshape", 1)), "reshape", Code("()"))
     if _is_empty(x.value):
         return plain
-    return call("nn.log_softmax", plain, axis=last(x, dim))
+    return e.runtime("log_softmax", plain, axis=last(x, dim))
 
 
 @lowers("logsumexp.default", "special_logsumexp.default")
