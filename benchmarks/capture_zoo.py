@@ -15,6 +15,7 @@ import importlib.util
 import json
 import math
 import os
+import re
 import sys
 import tempfile
 import time
@@ -197,7 +198,7 @@ def cells(result: dict[str, Any]) -> tuple[str, ...]:
         str(result.get("lines", "-")),
         f"{result['seconds']:.0f}",
         f"{result['speed']:.2f}" if "speed" in result else "-",
-        result.get("cause") or "; ".join(result.get("notes", ())),
+        re.sub(r"\S*/site-packages/", "", result.get("cause") or "; ".join(result.get("notes", ()))),
     )
 
 
