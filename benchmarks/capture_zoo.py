@@ -31,7 +31,9 @@ TITLE = """# {title}
 
 Written by `benchmarks/capture_zoo.py{options} --update-docs`. Error: the largest of any output in any case, over its
 largest magnitude. Sensitivity: how far outputs move with other inputs. Speed: PyTorch's median time over that of the
-captured network under `mx.compile`, in turns in one process, each with {threads} threads.
+captured network under `mx.compile`, in turns in one process, each with {threads} threads. Captured: torch could trace
+it; generated: its source was written. Sizes: inputs compared, of other sizes too; nodes: operations of the traced
+graph; seconds: of capture and proof. A cause beside a model that holds is a note of what is taken for granted.
 
 """
 HEAD = (

@@ -136,7 +136,7 @@ class CapturedConfig:
 
 
 class CapturedModel:
-    """What `load` gives of a captured folder: call it with arrays, in the order of its inputs.
+    """What `load` gives of a captured folder: call it as the PyTorch model, with arrays for its tensors.
 
     Attributes:
         network: the `mlx.nn.Module`, to compile, quantize or train.
@@ -150,16 +150,52 @@ class CapturedModel:
         self.inputs = config.inputs
         self.sizes, self.relations = config.sizes or {}, config.relations
 
-    def __call__(self, *inputs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The model's results, in the structure that the PyTorch model returns. Integers may be of any width.
+
+        Lists, tuples and dicts of arrays stand for those of the example; what was a number, a truth or None there is
+        part of the model, and left out here.
 
         Raises:
             UsageError: another number of inputs, or one of a shape or dtype that was not captured.
         """
-        arrays = [value if isinstance(value, mx.array) else mx.array(value) for value in inputs]
+        given = arguments([each.name for each in self.inputs], args, kwargs)
+        arrays = [value if isinstance(value, mx.array) else mx.array(value) for value in given]
         arrays = [_widened(array, each) for array, each in zip(arrays, chain(self.inputs, repeat(None)), strict=False)]
         check_inputs(self.inputs, arrays, self.sizes, self.relations)
         return self.network(*arrays)
+
+
+def arguments(names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+    """The arrays of a call in the order of the model's inputs, which `names` calls.
+
+    Raises:
+        UsageError: an argument is of no input, or an input is lacking.
+    """
+    given = list(_leaves("", args).values())
+    named = {name: leaf for key, value in kwargs.items() for name, leaf in _leaves(key, value).items()}
+    rest = names[len(given) :]
+    if (wrong := named.keys() - set(rest)) or (kwargs and named.keys() != set(rest)):
+        told = (
+            f"{min(wrong)} is none of them, or given twice" if wrong else f"{min(set(rest) - named.keys())} is lacking"
+        )
+        raise UsageError(f"the model takes {', '.join(names)}; {told}")
+    return given + [named[name] for name in rest if named]
+
+
+def _leaves(name: str, value: Any) -> dict[str, Any]:
+    """The arrays within an argument, named as capture names inputs: by their places, or their keys."""
+    if value is None:
+        return {}
+    if not isinstance(value, list | tuple | dict) or (isinstance(value, list) and name and _is_numbers(value)):
+        return {name: value}
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    inside = (_leaves(f"{name}_{key}" if name else f"_{key}", each) for key, each in items)
+    return {path: leaf for found in inside for path, leaf in found.items()}
+
+
+def _is_numbers(value: Any) -> bool:
+    return all(_is_numbers(each) if isinstance(each, list) else isinstance(each, int | float) for each in value)
 
 
 def _widened(array: mx.array, expected: Input | None) -> mx.array:

@@ -76,3 +76,19 @@ class Inexpressible(nn.Module):
 
 def inexpressible() -> tuple[nn.Module, tuple[torch.Tensor], dict[str, torch.Tensor]]:
     return Inexpressible(), (torch.randn(3, 3),), {}
+
+
+class Picking(nn.Module):
+    """Returns as many elements as there are positive ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.linear(x)
+        return y[y > 0]
+
+
+def picking() -> tuple[nn.Module, tuple[torch.Tensor], dict[str, torch.Tensor]]:
+    return Picking().eval(), (torch.randn(2, 8),), {}

@@ -24,7 +24,14 @@ from pytorch_to_mlx.capture.generate import generate
 from pytorch_to_mlx.capture.package import Captured, built, capture
 from pytorch_to_mlx.capture.proof import prove
 from pytorch_to_mlx.capture.subject import Subject, from_factory, from_file, subject_of
-from pytorch_to_mlx.errors import CaptureError, ParityError, PytorchToMlxError, UnsafeFileError, UsageError
+from pytorch_to_mlx.errors import (
+    CaptureError,
+    CheckpointError,
+    ParityError,
+    PytorchToMlxError,
+    UnsafeFileError,
+    UsageError,
+)
 
 IDS = np.array([[3, 1, 4], [1, 5, 9]])
 
@@ -269,6 +276,79 @@ def test_files_of_torch_export_and_torchscript(tmp_path: Path) -> None:
     np.savez(tmp_path / "example.npz", args[0].numpy())
     made = capture(from_file(tmp_path / "tagger.pt", str(tmp_path / "example.npz")), tmp_path / "from-script")
     assert made.report.passed and made.generated.root == "Tagger"
+
+
+def test_traced_convolutions_are_layers(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    layers = (torch.nn.Conv2d(3, 8, 3, stride=2, padding=1), torch.nn.ReLU(), torch.nn.ConvTranspose2d(8, 4, 2, 2))
+    x = torch.randn(2, 3, 16, 12)
+    torch.jit.trace(torch.nn.Sequential(*layers).eval(), x).save(str(tmp_path / "traced.pt"))  # type: ignore[union-attr]
+    np.savez(tmp_path / "example.npz", x.numpy())
+    made = capture(from_file(tmp_path / "traced.pt", str(tmp_path / "example.npz")), tmp_path / "made")
+    assert made.report.passed, made.report.summary()
+    assert "nn.Conv2d(3, 8, 3, stride=2, padding=1)" in made.generated.source
+    assert "nn.ConvTranspose2d(8, 4, 2, stride=2)" in made.generated.source
+
+
+def test_what_torch_save_wrote_is_told_from_programs(tmp_path: Path) -> None:
+    torch.save(torch.nn.Linear(2, 2).state_dict(), tmp_path / "weights.pt")
+    with pytest.raises(CheckpointError, match=r"weights\.pt is no TorchScript program: .* use --module"):
+        from_file(tmp_path / "weights.pt")
+
+
+def test_inputs_of_other_names_are_told(tmp_path: Path) -> None:
+    torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2)).save(str(tmp_path / "linear.pt"))  # type: ignore[union-attr]
+    np.savez(tmp_path / "example.npz", other=np.ones((1, 2), np.float32))
+    with pytest.raises(UsageError, match="takes input; it does not run on --inputs"):
+        from_file(tmp_path / "linear.pt", str(tmp_path / "example.npz"))
+
+
+class Nested(torch.nn.Module):
+    """Takes arrays in lists and by name, and a flag."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(4, 4)
+
+    def forward(
+        self, x: torch.Tensor, pasts: list[tuple[torch.Tensor, torch.Tensor]], scale: torch.Tensor, flag: bool = False
+    ) -> torch.Tensor:
+        total = sum(a + 2 * b for a, b in pasts)
+        return self.linear(x + total) * scale if flag else x
+
+
+def test_a_captured_model_is_called_as_the_original(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    x, *parts = torch.randn(5, 3, 4).unbind()
+    pasts, scale, module = [(parts[0], parts[1]), (parts[2], parts[3])], torch.tensor([2.0]), Nested().eval()
+    capture(subject_of(module, (x, pasts), {"scale": scale, "flag": True}), tmp_path / "made")
+    model, ours = load(tmp_path / "made"), [tuple(mx.array(each.numpy()) for each in pair) for pair in pasts]
+    with torch.no_grad():
+        expected = module(x, pasts, scale=scale, flag=True).numpy()
+    number = mx.array([2.0])
+    for args, kwargs in (
+        ((x.numpy(), ours), {"scale": number}),
+        ((x.numpy(), ours, number), {}),
+        ((x.numpy(), *ours[0], *ours[1], number), {}),
+        ((), {"x": x.numpy(), "pasts": ours, "scale": number}),
+    ):
+        np.testing.assert_allclose(np.array(model(*args, **kwargs)), expected, atol=1e-6)
+    with pytest.raises(UsageError, match=r"takes x, pasts_0_0, .*; flag is none of them"):
+        model(x.numpy(), ours, scale=number, flag=True)
+    with pytest.raises(UsageError, match="scale is lacking"):
+        model(x=x.numpy(), pasts=ours)
+
+
+def test_training_mode_is_told(tmp_path: Path) -> None:
+    made = capture(subject_of(torch.nn.Linear(4, 4).train(), (torch.randn(2, 4),)), tmp_path / "made")
+    assert made.settings.notes == ("the module was in training mode; what is captured is eval()",)
+
+
+def test_a_mask_that_picks_elements_is_told_with_its_line() -> None:
+    module, args, _ = taggers.picking()
+    (found,) = analyse(subject_of(module, args)).unsupported
+    assert (found.operator, found.primitive) == ("aten.index.Tensor", "arrays whose shape depends on data")
+    assert "taggers.py:" in found.lines[0]
 
 
 @pytest.mark.parametrize(

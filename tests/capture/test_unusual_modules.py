@@ -6,6 +6,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -373,6 +375,65 @@ class Once(nn.Module):
         return F.relu(self.conv(x)).squeeze(2) + 1
 
 
+class Cached(nn.Module):
+    """One layer of a model that keeps what it has seen, written to in place."""
+
+    seen: torch.Tensor
+    kept: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+        self.register_buffer("seen", torch.zeros(1, 16, 8))
+        self.register_buffer("kept", torch.zeros(1, 16, 8))
+
+    def forward(self, x: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        self.seen[:, places] = self.linear(x)
+        self.kept[:, places] = x * 2
+        return (self.seen + self.kept).mean(1, keepdim=True) + x
+
+
+class Caches(nn.Module):
+    """Several states of equal names, whose new values are returned together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Cached() for _ in range(3))
+
+    def forward(self, x: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            x = layer(x, places)
+        return x
+
+
+class Again(nn.Module):
+    """A module that is called twice, first with what is used last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.linear = nn.Linear(8, 3), nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        early = self.head(x)
+        late = self.head(self.linear(x))
+        return torch.cat([late, early], -1)
+
+
+class Past(nn.Module):
+    """The usual mask of positions after a past whose length varies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor, past: torch.Tensor) -> torch.Tensor:
+        new, old = x.shape[1], past.shape[1]
+        keys = torch.cat([past, self.linear(x)], 1)
+        scores = x @ keys.mT
+        seen = torch.ones(new, old + new, dtype=torch.bool).tril(old)
+        return scores.masked_fill(~seen, -torch.inf).softmax(-1) @ keys
+
+
 X = torch.Generator().manual_seed(0)
 
 
@@ -410,6 +471,9 @@ MODULES: dict[str, tuple[nn.Module, tuple[torch.Tensor, ...]]] = {
     "named": (Named(), (drawn(*PLAIN),)),
     "pairs": (Pairs(), (drawn(3, 8),)),
     "once": (Once(), (drawn(2, 8, 5),)),
+    "caches": (Caches(), (drawn(1, 4, 8), torch.arange(4))),
+    "again": (Again(), (drawn(*PLAIN),)),
+    "past": (Past(), (drawn(*PLAIN), drawn(2, 3, 8))),
 }
 
 
@@ -423,6 +487,19 @@ def made(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Captured:
 def test_it_is_captured(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     captured = made(name, tmp_path, monkeypatch)
     assert captured.report.passed, f"{captured.report.summary()}\n{captured.generated.source}"
+
+
+def test_states_of_equal_names_are_kept_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And compared: the second call's places are others than the first's."""
+    captured = made("caches", tmp_path, monkeypatch)
+    taps = {tap.name for case in captured.report.cases for tap in case.taps}
+    assert {f"state layers.{n}.{name}" for n in range(3) for name in ("seen", "kept")} <= taps
+    module = MODULES["caches"][0]
+    with torch.no_grad():
+        for start in (0, 4, 8):
+            x, places = drawn(1, 4, 8), torch.arange(start, start + 4)
+            found = captured.network(mx.array(x.numpy()), mx.array(places.numpy()))
+            torch.testing.assert_close(torch.from_numpy(np.array(found)), module(x, places), rtol=0, atol=1e-6)
 
 
 def test_fixed_sizes_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

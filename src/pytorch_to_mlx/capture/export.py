@@ -293,11 +293,11 @@ def _constant(value: torch.Tensor) -> property:
 def failed(error: Exception) -> CaptureError:
     """What a user is told of an exception of torch's."""
     where = _line(error)
-    text = _reason(error)
     if _on_values(error):
         way = "which branch is taken, or a size, depends on values there: pass it as an argument, or use torch.where"
-        return CaptureError(f"{where}{way} ({text})")
-    return CaptureError(f"{where}torch.export cannot capture this ({text})")
+        return CaptureError(f"{where}{way}")
+    way = "write it with operations on whole tensors, or capture what is around it"
+    return CaptureError(f"{where}torch.export cannot capture this ({_reason(error)}): {way}")
 
 
 def _on_values(error: Exception) -> bool:
@@ -319,6 +319,6 @@ def _line(error: BaseException) -> str:
         own = [each for each in frames if not is_torchs(each.filename) and "<" not in each.filename]
         own = [each for each in own if Path(each.filename).parent != Path(__file__).parent]
         if own:
-            return f"{own[-1].filename}:{own[-1].lineno}: {own[-1].line}: "
+            return f"{own[-1].filename}:{own[-1].lineno}: {(own[-1].line or '').removesuffix(':')}: "
         inner = inner.__cause__ or inner.__context__
     return ""

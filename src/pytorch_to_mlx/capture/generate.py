@@ -27,6 +27,7 @@ from pytorch_to_mlx.capture.names import class_name, free_name, variable_name
 from pytorch_to_mlx.capture.observe import ModuleCall
 from pytorch_to_mlx.capture.once import compute_once
 from pytorch_to_mlx.capture.operators import INEXPRESSIBLE, LOWERINGS
+from pytorch_to_mlx.capture.operators.indexing import NO_STATIC_SHAPE, takes_mask
 from pytorch_to_mlx.capture.origin import Origins
 from pytorch_to_mlx.capture.ownership import Ownership
 from pytorch_to_mlx.capture.rotary import fuse_rotary
@@ -48,7 +49,7 @@ class Generated:
         tensors: MLX's name -> (PyTorch's name, order of axes or None).
         unused: tensors of PyTorch's that nothing reads.
         taps: what modules' calls return, where PyTorch's return that too.
-        stateful: whether a call changes what the next one computes.
+        states: parameters of ours that a call changes, and the names of their tensors in PyTorch.
     """
 
     source: str
@@ -56,7 +57,7 @@ class Generated:
     tensors: dict[str, tuple[str, tuple[int, ...] | None]]
     unused: tuple[str, ...]
     taps: tuple[Tap, ...]
-    stateful: bool
+    states: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -105,11 +106,14 @@ def unsupported(program: Program, origins: Origins) -> list[Unsupported]:
     for node in program.graph.nodes:
         name = operator_name(node) if node.op == "call_function" else ""
         counts = name not in LOWERINGS and name not in ("", "operator.getitem")
-        if counts and (name in INEXPRESSIBLE or not is_size(node)):
+        if (counts and (name in INEXPRESSIBLE or not is_size(node))) or takes_mask(node, name):
             found.setdefault(name, []).append(node)
     return [
         Unsupported(
-            name, len(nodes), INEXPRESSIBLE.get(name, ""), tuple(dict.fromkeys(filter(None, map(origins.line, nodes))))
+            name,
+            len(nodes),
+            INEXPRESSIBLE.get(name, NO_STATIC_SHAPE if takes_mask(nodes[0], name) else ""),
+            tuple(dict.fromkeys(filter(None, map(origins.line, nodes)))),
         )
         for name, nodes in found.items()
     ]
@@ -192,8 +196,9 @@ class _Writer:
         }
         names = {name for name, _ in tensors.values()}
         unused = tuple(name for name in self.program.tensors if name not in names)
-        stateful = any(isinstance(target, str) for target in self.program.mutated)
-        return Generated(self._file(), self.classes.found[-1].name, tensors, unused, tuple(self._taps()), stateful)
+        changed = [target for target in self.program.mutated if isinstance(target, str)]
+        states = {".".join(self.ownership.parts(target)): target for target in changed}
+        return Generated(self._file(), self.classes.found[-1].name, tensors, unused, tuple(self._taps()), states)
 
     def _taps(self) -> Iterator[Tap]:
         counts: dict[str, int] = {}

@@ -111,6 +111,7 @@ def capture(
             root=generated.root,
             inputs=described_inputs(program),
             notes=(
+                *subject.notes,
                 *program.notes,
                 *unproven(report, sizes),
                 *of_dtypes(subject, program),
@@ -139,7 +140,7 @@ def capture(
 
 def _written(subject: Subject, dynamic: bool, note: Note) -> tuple[Program, Generated]:
     """The captured program and its source; with fixed sizes where there is no source for dynamic ones."""
-    note("capturing with torch.export")
+    note("capturing the graph")
     program = subject.program(dynamic=dynamic)
     note("writing the source")
     try:
@@ -159,7 +160,7 @@ def unproven(report: ParityReport, sizes: Sizes) -> tuple[str, ...]:
     tried = sum(case.name.startswith(OTHER_SIZES) for case in report.cases)
     if not sizes.symbols or tried >= 2:
         return ()
-    return (f"{tried} of 2 other sizes could be compared, for PyTorch refused the rest",)
+    return (f"{tried} of 2 other sizes could be compared, for the original refused the rest",)
 
 
 def of_dtypes(subject: Subject, program: Program) -> tuple[str, ...]:

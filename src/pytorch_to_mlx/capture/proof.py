@@ -30,6 +30,8 @@ from pytorch_to_mlx.report import CaseResult, Controls, ParityReport, TapResult
 
 OTHER_SIZES = "sizes "
 """How the names of cases of other sizes begin."""
+STATE = "state "
+"""How the names of what a call leaves behind begin."""
 BAR = Bar("relative", 1e-4, floors=2)
 EXACT = Bar("exact")
 HALVES = {torch.float16: Bar("relative", 4e-3), torch.bfloat16: Bar("relative", 3e-2)}
@@ -48,9 +50,13 @@ Note = Callable[[str], None]
 
 def bar_of(subject: Subject) -> Bar:
     """How near outputs must be: by the narrowest of the dtypes that a model stores or takes."""
+    return HALVES.get(_narrowest(subject), BAR)
+
+
+def _narrowest(subject: Subject) -> torch.dtype:
     tensors = [*subject.module.parameters(), *subject.module.buffers(), *subject.example.tensors]
     dtypes = {tensor.dtype for tensor in tensors}
-    return next((bar for dtype, bar in reversed(HALVES.items()) if dtype in dtypes), BAR)
+    return next((dtype for dtype in reversed(HALVES) if dtype in dtypes), torch.float32)
 
 
 def prove(
@@ -105,7 +111,7 @@ class _Proof:
         return ParityReport(
             model_type=MODEL_TYPE,
             variant=self.generated.root,
-            mode="float32",
+            mode=str(_narrowest(self.subject)).removeprefix("torch."),
             reference=package,
             upstream=self.subject.judges,
             checkpoint="",
@@ -166,7 +172,7 @@ class _Proof:
         """Other values that move the outputs, if there are such."""
         found = given, theirs
         for share in SHARES:
-            other = replace(other_values(given, share, kept=kept), calls=2 if self.generated.stateful else 1)
+            other = replace(other_values(given, share, kept=kept), calls=2 if self.generated.states else 1)
             found = other, self._upstream(other)
             if SENSITIVE <= _sensitivity([(given, theirs), found]) < np.inf:
                 break
@@ -194,6 +200,9 @@ class _Proof:
                 judge(*copied(args), **copied(kwargs))
             with watching(module, seen) if self.subject.is_eager else nullcontext():
                 result = judge(*args, **kwargs)
+            if judge is module:
+                buffers = dict(module.named_buffers())
+                values |= {f"{STATE}{name}": _array(buffers[name]) for name in self.generated.states.values()}
         outputs = [leaf for leaf in result_leaves(plain(result)) if isinstance(leaf, torch.Tensor)]
         return values | {_output_name(place): _array(leaf) for place, leaf in enumerate(outputs)}
 
@@ -219,6 +228,9 @@ class _Proof:
             with watching_mlx(self.network, paths.__contains__, seen):
                 result = self.network(*arrays)
             leaves = [_numpy(leaf) for leaf in result_leaves(result) if isinstance(leaf, mx.array)]
+            now = dict(tree_flatten(self.network.parameters()))
+            if self.subject.judge is None:
+                values |= {f"{STATE}{theirs}": _numpy(now[mine]) for mine, theirs in self.generated.states.items()}
         except (ValueError, TypeError, RuntimeError, IndexError, AttributeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise CaptureError(
@@ -255,7 +267,7 @@ class _Proof:
         are kept together until a larger input tells them apart.
         """
         known = self.orders.get(name)
-        if name.startswith("output") or (ours.shape == theirs.shape and known is None and ours.ndim < 2):
+        if name.startswith(("output", STATE)) or (ours.shape == theirs.shape and known is None and ours.ndim < 2):
             return ours
         mine, wanted = (ours, theirs) if ours.ndim == theirs.ndim else (ours.squeeze(), theirs.squeeze())
         if known is None or len(known[0]) != mine.ndim:

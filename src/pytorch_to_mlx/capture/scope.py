@@ -63,7 +63,7 @@ class Scope:
         self.items = list(call.items)
         self.ends = call.outputs
         self.uses, self.last = uses_of(self.items, children), last_uses_of(self.items, children)
-        for node in self.ends:
+        for node in (*self.ends, *self._changed()):
             self.uses[node] = self.uses.get(node, 0) + 1
             self.last[node] = len(self.items)
         self.place = -1
@@ -74,6 +74,13 @@ class Scope:
             self.arguments.append(self._size_variable(size))
         for size in early:  # while the arguments whose shapes tell them have their names
             self._resolved(size)
+
+    def _changed(self) -> list[fx.Node]:
+        """Of the model: what states and inputs become at its end, and the inputs that are written to."""
+        if self.call.parent is not None:
+            return []
+        mutated = self.program.mutated
+        return [*mutated.values(), *(target for target in mutated if isinstance(target, fx.Node))]
 
     def write(self) -> Body:
         """The source of the call."""
@@ -233,7 +240,8 @@ class Scope:
         """Give a node its expression: within the only other that uses it, or as a variable."""
         targets = self._targets(node)
         short = len(self._plain(code.text)) <= INLINE
-        if self.uses.get(node, 0) == 1 and len(targets) != 1 and short:
+        movable = callee is None or not callee.repeated
+        if self.uses.get(node, 0) == 1 and len(targets) != 1 and short and movable:
             self.values[node] = code
             self.pending[node] = _names_in(code.text)
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +48,7 @@ class Subject:
     judges: dict[str, str] = field(default_factory=dict)
     rounding: float = 0.0
     exported: torch.export.ExportedProgram | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def example(self) -> Example:
@@ -94,7 +96,9 @@ def subject_of(
     judges = {"torch": str(torch.__version__)}
     if isinstance(module, torch.jit.ScriptModule):
         return _from_script(origin, None, module, args, dict(kwargs or {}))
-    return Subject(origin, None, module.eval(), args, dict(kwargs or {}), judges=judges | _package(type(module)))
+    notes = ("the module was in training mode; what is captured is eval()",) if module.training else ()
+    judges |= _package(type(module))
+    return Subject(origin, None, module.eval(), args, dict(kwargs or {}), judges=judges, notes=notes)
 
 
 def from_file(path: Path, inputs: str | None = None) -> Subject:
@@ -121,6 +125,11 @@ def from_file(path: Path, inputs: str | None = None) -> Subject:
         check_script(path)
         script = torch.jit.load(str(path), map_location="cpu")
     except (RuntimeError, ValueError, OSError, KeyError) as error:
+        if "constants.pkl" in str(error):
+            raise CheckpointError(
+                f"{path} is no TorchScript program: torch.save writes weights, or a module as a pickle; build the "
+                "module in a function and use --module package.module:factory"
+            ) from error
         raise CheckpointError(
             f"{path} cannot be read ({' '.join(str(error).split())[:200]}); give {SUFFIXES}"
         ) from error
@@ -137,8 +146,13 @@ def _from_script(
     They begin at zero where that computes what the script's first call does.
     """
     fresh, warm = copy.deepcopy(script.eval()), copy.deepcopy(script.eval())
-    with torch.no_grad():
-        warm(*copied(args), **copied(kwargs))
+    try:
+        with torch.no_grad():
+            warm(*copied(args), **copied(kwargs))
+    except RuntimeError as error:
+        names = ", ".join(argument.name for argument in script._c._get_method("forward").schema.arguments[1:])
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(f"{origin} takes {names}; it does not run on --inputs ({reason})") from error
     before, module = dict(module_of_script(fresh).named_buffers()), module_of_script(warm)
     states = [
         value
@@ -169,7 +183,9 @@ def _agree(module: torch.nn.Module, other: Callable[..., Any], args: tuple[Any, 
 
 def _from_exported(path: Path, given: tuple[tuple, dict] | None) -> Subject:
     check_exported(path)
-    exported = torch.export.load(str(path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's, about its own code
+        exported = torch.export.load(str(path))
     example = given or exported.example_inputs
     if example is None:
         raise UsageError(f"{path} has no example inputs: give --inputs example.npz")

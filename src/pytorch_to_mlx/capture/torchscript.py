@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional as F  # noqa: N812
 
 from pytorch_to_mlx.capture.script_values import ANY, DTYPES, MEMORY_FORMATS, NUMBERS, PLAIN, holds_tensor
 from pytorch_to_mlx.errors import CaptureError
@@ -288,6 +289,8 @@ def _operation(node: Any, kind: str, args: list[Any]) -> Any:
         return PLAIN[kind](*(args[:2] if kind in ("aten::add", "aten::sub") else args))
     if kind == "aten::tensor" or kind == "aten::as_tensor":
         return torch.tensor(args[0], dtype=_dtype(args[1]) if len(args) > 1 else None)
+    if kind == "aten::_convolution":
+        return _convolution(*args[:9])
     space, _, name = kind.partition("::")
     if space not in ("aten", "torchaudio", "torchvision", "quantized"):
         raise CaptureError(f"{kind} at {where(node)} cannot be captured")
@@ -313,6 +316,25 @@ def _operation(node: Any, kind: str, args: list[Any]) -> Any:
     )
     call = getattr(packet, overload) if exact else packet
     return call(*given, **named)
+
+
+def _convolution(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    transposed: bool,
+    output_padding: list[int],
+    groups: int,
+) -> torch.Tensor:
+    """As tracing writes a convolution, whatever it was before; more arguments choose among torch's kernels."""
+    rank = weight.ndim - 2
+    if transposed:
+        function = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[rank - 1]
+        return function(x, weight, bias, stride, padding, output_padding, groups, dilation)
+    return (F.conv1d, F.conv2d, F.conv3d)[rank - 1](x, weight, bias, stride, padding, dilation, groups)
 
 
 def _tensors_inside(value: Any) -> bool:

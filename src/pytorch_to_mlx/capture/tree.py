@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -23,6 +24,8 @@ class Call:
         kind: qualified name of its PyTorch class.
         items: what it does, in order: nodes, and calls of other modules.
         inputs, outputs: the tensors that it takes from outside, and those that are used there.
+        repeated: whether its module, or one that is called within, is called elsewhere too: such calls keep their
+            order, by which their outputs are told apart.
     """
 
     key: str
@@ -32,6 +35,7 @@ class Call:
     items: list[fx.Node | Call] = field(default_factory=list)
     inputs: list[fx.Node] = field(default_factory=list)
     outputs: list[fx.Node] = field(default_factory=list)
+    repeated: bool = False
 
     def nodes(self) -> Iterator[fx.Node]:
         """Every node in it and in the calls within, in order."""
@@ -118,7 +122,9 @@ def find_ends(root: Call, program: Program) -> None:
     """Fill in what enters and leaves each call."""
     returned = {leaf for leaf in result_leaves(program.results) if isinstance(leaf, fx.Node)}
     returned |= set(program.mutated.values())
+    counts = Counter(call.path for call in root.calls())
     for call in root.calls():
+        call.repeated = any(counts[each.path] > 1 for each in (call, *call.calls()))
         inside = set(call.nodes())
         call.inputs = list(
             dict.fromkeys(

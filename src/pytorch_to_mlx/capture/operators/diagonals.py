@@ -56,7 +56,7 @@ def trace(e: Emitter, x: Tensor) -> Code:
 @lowers("tril.default", "triu.default")
 def triangle(e: Emitter, x: Tensor, diagonal: int = 0) -> Code:
     name = "mx.tril" if "tril" in str(e.node.target) else "mx.triu"
-    return call(name, x, k=diagonal or None)
+    return call(name, x, k=e.size(diagonal) if isinstance(diagonal, torch.SymInt) else diagonal or None)
 
 
 @lowers("tril_indices.default", "triu_indices.default")

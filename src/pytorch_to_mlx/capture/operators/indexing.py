@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import fx
 
 from pytorch_to_mlx.capture.code import Code, as_code, binary, call, item, method
 from pytorch_to_mlx.capture.emitter import Emitter, Tensor
@@ -56,10 +57,15 @@ def index_select(e: Emitter, x: Tensor, dim: int, index: Tensor) -> Code:
     return call("mx.take", x, line, axis=dim)
 
 
+def takes_mask(node: fx.Node, name: str) -> bool:
+    """Whether this picks elements by a mask, so that its shape depends on data."""
+    if name not in ("aten.index.Tensor", "aten._unsafe_index.Tensor"):
+        return False
+    return any(isinstance(each, fx.Node) and each.meta["val"].dtype in MASKS for each in node.args[1])  # type: ignore[union-attr]
+
+
 @lowers("index.Tensor", "_unsafe_index.Tensor")
 def index(e: Emitter, x: Tensor, indices: list[Tensor | None]) -> Code:
-    if any(each is not None and each.dtype in MASKS for each in indices):
-        raise CaptureError(f"index.Tensor: of a mask; MLX has no {NO_STATIC_SHAPE}")
     parts = [":" if each is None else each.text for each in indices]
     while parts and parts[-1] == ":":
         parts.pop()
