@@ -1,6 +1,6 @@
 """What autoregressive models decode with: a cache of keys and values, samplers, and the token loop."""
 
-from pytorch_to_mlx.decoding.cache import KVCache
+from pytorch_to_mlx.decoding.cache import KVCache, WindowCache
 from pytorch_to_mlx.decoding.loop import generate
 from pytorch_to_mlx.decoding.sampling import (
     MinP,
@@ -23,6 +23,7 @@ __all__ = [
     "Temperature",
     "TopK",
     "TopP",
+    "WindowCache",
     "generate",
     "greedy",
     "sample",

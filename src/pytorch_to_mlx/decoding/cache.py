@@ -17,7 +17,10 @@ class KVCache:
 
     Attributes:
         offset: positions held, which is the position of the next one.
+        first: the oldest position held.
     """
+
+    first = 0
 
     def __init__(self, num_layers: int) -> None:
         self.offset = 0
@@ -84,6 +87,39 @@ class KVCache:
         if not 0 <= count <= self.offset:
             raise UsageError(f"cannot trim {count} positions of a cache that holds {self.offset}")
         self.offset -= count
+
+
+class WindowCache:
+    """The past of every layer of a decoder that attends to its last `window` positions, and nothing older.
+
+    Attributes:
+        offset: positions seen, which is the position of the next one.
+        first: the oldest position whose keys and values are still there.
+    """
+
+    def __init__(self, num_layers: int, window: int) -> None:
+        self.offset = self.first = 0
+        self._window = window
+        self._held: list[tuple[mx.array, mx.array] | None] = [None] * num_layers
+
+    def update(self, layer: int, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
+        """As `KVCache.update`, from position `first` on."""
+        held = self._held[layer]
+        if held is not None:
+            keys, values = mx.concatenate([held[0], keys], axis=2), mx.concatenate([held[1], values], axis=2)
+        kept = max(0, keys.shape[2] - self._window + 1)
+        self._held[layer] = (keys[:, :, kept:], values[:, :, kept:])
+        return keys, values
+
+    def advance(self, count: int) -> None:
+        """Count `count` positions as seen."""
+        self.offset += count
+        self.first = max(0, self.offset - self._window + 1)
+
+    @property
+    def arrays(self) -> list[mx.array]:
+        """Everything held, to be evaluated with what was computed."""
+        return [array for pair in self._held if pair is not None for array in pair]
 
 
 def _with_room(pair: tuple[mx.array, mx.array], length: int) -> tuple[mx.array, mx.array]:

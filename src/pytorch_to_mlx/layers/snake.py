@@ -38,6 +38,25 @@ class Snake(nn.Module):
         return _snake(x, self.alpha)
 
 
+class SnakeBeta(nn.Module):
+    """x + sin(a x)^2 / b with a = e^alpha and b = e^beta for each channel, as BigVGAN (arXiv:2206.04658) has it.
+
+    On the Linux CPU backend as `Snake` is computed there.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.alpha = mx.zeros((channels,))
+        self.beta = mx.zeros((channels,))
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """(..., channels) to the same."""
+        alpha, scale = mx.exp(self.alpha), 1 / (mx.exp(self.beta) + LEAST)
+        if x.dtype == mx.float32 and linux_cpu() and can_compile():
+            return x + _squared_sine(x * (alpha / math.pi)) * scale
+        return x + mx.square(mx.sin(x * alpha)) * scale
+
+
 def _snake(x: mx.array, alpha: mx.array) -> mx.array:
     return x + mx.square(mx.sin(x * alpha)) / (alpha + LEAST)
 
@@ -47,9 +66,21 @@ def _in_half_turns(t: mx.array) -> mx.array:
     f = t - ((t + MAGIC) - MAGIC)
     s = f * f
     low = (FIT[1] * s + FIT[0]) * s + math.pi * t
-    high = (FIT[5] * s + FIT[4]) * (s * s) + (FIT[3] * s + FIT[2])
-    return low + high * (s * s * s)
+    return low + _high(s)
+
+
+def _squared_sine(t: mx.array) -> mx.array:
+    """sin(pi t)^2."""
+    f = t - ((t + MAGIC) - MAGIC)
+    s = f * f
+    return (FIT[1] * s + FIT[0]) * s + _high(s)
+
+
+def _high(s: mx.array) -> mx.array:
+    """The terms of the fit from s^3 on."""
+    return ((FIT[5] * s + FIT[4]) * (s * s) + (FIT[3] * s + FIT[2])) * (s * s * s)
 
 
 _snake = mx.compile(_snake, shapeless=True)
 _in_half_turns = mx.compile(_in_half_turns, shapeless=True)
+_squared_sine = mx.compile(_squared_sine, shapeless=True)

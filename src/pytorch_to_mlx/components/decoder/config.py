@@ -7,6 +7,8 @@ from typing import Literal
 
 from pytorch_to_mlx.errors import ConfigError
 
+MOST_LAYERS = 1000  # config.json comes from strangers, and layers are built one by one
+
 
 @dataclass(frozen=True)
 class Llama3Scaling:
@@ -20,17 +22,21 @@ class Llama3Scaling:
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """One decoder: Llama, Qwen2, Qwen3 and GPT-2 are settings of it.
+    """One decoder: Llama, Qwen2, Qwen3, GPT-2 and the transformers of Mimi and its kin are settings of it.
 
     Attributes:
         num_kv_heads: fewer than `num_heads` where groups of query heads share keys and values.
         norm: `rms` scales only, `layer` also centres and adds a bias.
-        mlp: `swiglu` is down(silu(gate(x)) * up(x)), `gelu_tanh` is down(gelu(up(x))) with GPT-2's approximation.
+        final_norm: whether there is one after the last layer.
+        mlp: `swiglu` is down(silu(gate(x)) * up(x)), `gelu` is down(gelu(up(x))), `gelu_tanh` that with GPT-2's
+            approximation.
         qkv_bias, output_bias, mlp_bias: whether these linear layers add a bias.
         qk_norm: RMS normalisation of each head's query and key (Qwen3).
         rope_theta: base of the rotary wavelengths; None for no rotation.
         rope_scaling: a change to those wavelengths.
         max_positions: size of a learned table that is added to the input; None for none.
+        sliding_window: positions that each sees, itself included; None for all before it.
+        layer_scale: a learned factor for each channel of what attention and feed-forward add (arXiv:2103.17239).
     """
 
     num_layers: int
@@ -41,7 +47,8 @@ class DecoderConfig:
     head_dim: int
     norm: Literal["rms", "layer"] = "rms"
     norm_eps: float = 1e-5
-    mlp: Literal["swiglu", "gelu_tanh"] = "swiglu"
+    final_norm: bool = True
+    mlp: Literal["swiglu", "gelu", "gelu_tanh"] = "swiglu"
     qkv_bias: bool = False
     output_bias: bool = False
     mlp_bias: bool = False
@@ -49,14 +56,20 @@ class DecoderConfig:
     rope_theta: float | None = None
     rope_scaling: Llama3Scaling | None = None
     max_positions: int | None = None
+    sliding_window: int | None = None
+    layer_scale: bool = False
 
     def __post_init__(self) -> None:
         sizes = (self.num_layers, self.hidden_size, self.intermediate_size, self.num_heads, self.num_kv_heads)
         if min(*sizes, self.head_dim) < 1:
             raise ConfigError("decoder: every size must be at least 1")
+        if self.num_layers > MOST_LAYERS:
+            raise ConfigError(f"decoder: {self.num_layers} layers are more than any that is known")
         if self.num_heads % self.num_kv_heads:
             raise ConfigError(f"decoder: num_kv_heads {self.num_kv_heads} must divide num_heads {self.num_heads}")
         if self.rope_theta is not None and self.head_dim % 2:
             raise ConfigError(f"decoder: rope_theta rotates pairs, but head_dim {self.head_dim} is odd")
         if self.rope_scaling is not None and self.rope_theta is None:
             raise ConfigError("decoder: rope_scaling needs rope_theta")
+        if self.sliding_window is not None and self.sliding_window < 1:
+            raise ConfigError("decoder: sliding_window must be at least 1")

@@ -11,14 +11,15 @@ import mlx.nn as nn
 from pytorch_to_mlx.components.decoder.config import DecoderConfig
 from pytorch_to_mlx.components.decoder.rotary import Rotation, inverse_frequencies, rotation
 from pytorch_to_mlx.components.decoder.step import step
-from pytorch_to_mlx.decoding import KVCache
+from pytorch_to_mlx.decoding import KVCache, WindowCache
 from pytorch_to_mlx.errors import UsageError
 from pytorch_to_mlx.layers.attention import attention
-from pytorch_to_mlx.layers.elementwise import gelu_tanh, silu
+from pytorch_to_mlx.layers.elementwise import gelu, gelu_tanh, silu
 from pytorch_to_mlx.layers.linear import Linear
 
 # Takes new keys and values, gives all that there are (both (B, kv heads, T, D)).
 Store = Callable[[mx.array, mx.array], tuple[mx.array, mx.array]]
+Cache = KVCache | WindowCache
 
 
 class Decoder(nn.Module):
@@ -30,11 +31,12 @@ class Decoder(nn.Module):
         if config.max_positions is not None:
             self.wpe = nn.Embedding(config.max_positions, config.hidden_size)
         self.layers = [DecoderLayer(config) for _ in range(config.num_layers)]
-        self.norm = _norm(config)
+        if config.final_norm:
+            self.norm = _norm(config)
         if config.rope_theta is not None:
             self._rates = mx.array(inverse_frequencies(config.head_dim, config.rope_theta, config.rope_scaling))
 
-    def __call__(self, embeddings: mx.array, cache: KVCache | None = None) -> mx.array:
+    def __call__(self, embeddings: mx.array, cache: Cache | None = None) -> mx.array:
         """Hidden states after the final norm.
 
         A single position of one sequence or two is computed in one call on the Linux CPU backend, in float32
@@ -54,7 +56,7 @@ class Decoder(nn.Module):
         return self._run(embeddings, cache, ())[0]
 
     def attending(
-        self, embeddings: mx.array, cache: KVCache | None, heads: Sequence[tuple[int, int]]
+        self, embeddings: mx.array, cache: Cache | None, heads: Sequence[tuple[int, int]]
     ) -> tuple[mx.array, mx.array]:
         """Hidden states as above, and how much some heads attend to each position.
 
@@ -75,7 +77,7 @@ class Decoder(nn.Module):
         return hidden, mx.stack([weights[pair] for pair in heads], axis=1)
 
     def _run(
-        self, hidden: mx.array, cache: KVCache | None, heads: Sequence[tuple[int, int]]
+        self, hidden: mx.array, cache: Cache | None, heads: Sequence[tuple[int, int]]
     ) -> tuple[mx.array, dict[tuple[int, int], mx.array]]:
         config = self.config
         start, count = cache.offset if cache is not None else 0, hidden.shape[1]
@@ -86,17 +88,17 @@ class Decoder(nn.Module):
                 )
             hidden = hidden + self.wpe.weight[start : start + count]
         turn = rotation(self._rates, start, count, hidden.dtype) if config.rope_theta is not None else None
-        stepped = step(self, hidden, turn, cache, heads) if cache is not None else None
+        stepped = step(self, hidden, turn, cache, heads) if isinstance(cache, KVCache) else None
         hidden, weights = stepped or self._through_layers(hidden, turn, cache, heads)
         if cache is not None:
             cache.advance(count)
-        return self.norm(hidden), weights
+        return self.norm(hidden) if config.final_norm else hidden, weights
 
     def _through_layers(
-        self, hidden: mx.array, turn: Rotation | None, cache: KVCache | None, heads: Sequence[tuple[int, int]]
+        self, hidden: mx.array, turn: Rotation | None, cache: Cache | None, heads: Sequence[tuple[int, int]]
     ) -> tuple[mx.array, dict[tuple[int, int], mx.array]]:
-        count = hidden.shape[1]
-        mask = causal_mask(cache.offset if cache is not None else 0, count, hidden.dtype) if count > 1 else None
+        first, start = (cache.first, cache.offset) if cache is not None else (0, 0)
+        mask = causal_mask(first, start, hidden.shape[1], hidden.dtype, self.config.sliding_window)
         weights: dict[tuple[int, int], mx.array] = {}
         for index, layer in enumerate(self.layers):
             store = partial(cache.update, index) if cache is not None else None
@@ -115,14 +117,32 @@ class DecoderLayer(nn.Module):
         self.self_attn = Attention(config)
         self.post_attention_layernorm = _norm(config)
         self.mlp = FeedForward(config)
+        if config.layer_scale:
+            self.self_attn_layer_scale = LayerScale(config.hidden_size)
+            self.mlp_layer_scale = LayerScale(config.hidden_size)
 
     def __call__(
         self, x: mx.array, turn: Rotation | None, mask: mx.array | None, store: Store | None, watched: Sequence[int]
     ) -> tuple[mx.array, list[mx.array]]:
         """(B, T, hidden_size) to the same, and the watched heads' attention, (B, T, all positions) each."""
         attended, weights = self.self_attn(self.input_layernorm(x), turn, mask, store, watched)
-        x = x + attended
-        return x + self.mlp(self.post_attention_layernorm(x)), weights
+        if "mlp_layer_scale" not in self:
+            x = x + attended
+            return x + self.mlp(self.post_attention_layernorm(x)), weights
+        x = x + self.self_attn_layer_scale(attended)
+        return x + self.mlp_layer_scale(self.mlp(self.post_attention_layernorm(x))), weights
+
+
+class LayerScale(nn.Module):
+    """A factor for each channel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.scale = mx.ones((channels,))
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """(..., channels) to the same."""
+        return self.scale * x
 
 
 class Attention(nn.Module):
@@ -159,11 +179,12 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """The gated SwiGLU (Shazeer 2020, arXiv:2002.05202), its two inward layers in one product, or GPT-2's GELU."""
+    """The gated SwiGLU (Shazeer 2020, arXiv:2002.05202), its two inward layers in one product, or a GELU."""
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         width, bias = config.intermediate_size, config.mlp_bias
+        self.activation = gelu if config.mlp == "gelu" else gelu_tanh
         if config.mlp == "swiglu":
             self.gate_up_proj = Linear(config.hidden_size, 2 * width, bias=bias)
         else:
@@ -175,13 +196,20 @@ class FeedForward(nn.Module):
         if "gate_up_proj" in self:
             gate, up = mx.split(self.gate_up_proj(x), 2, axis=-1)
             return self.down_proj(silu(gate) * up)
-        return self.down_proj(gelu_tanh(self.up_proj(x)))
+        return self.down_proj(self.activation(self.up_proj(x)))
 
 
-def causal_mask(start: int, count: int, dtype: mx.Dtype) -> mx.array:
-    """What is added to the scores of positions `start` to `start + count`: 0, and -inf for what follows them."""
-    queries = mx.arange(start, start + count)[:, None]
-    return mx.where(mx.arange(start + count) > queries, mx.array(-mx.inf, dtype), mx.array(0, dtype))
+def causal_mask(first: int, start: int, count: int, dtype: mx.Dtype, window: int | None = None) -> mx.array | None:
+    """What is added to the scores of positions `start` to `start + count` for keys from position `first` on.
+
+    0, and -inf for what follows a position or lies `window` or more before it. None where they see everything.
+    """
+    end = start + count
+    if count == 1 and (window is None or end - first <= window):
+        return None
+    distance = mx.arange(start, end)[:, None] - mx.arange(first, end)
+    hidden = distance < 0 if window is None else (distance < 0) | (distance >= window)
+    return mx.where(hidden, mx.array(-mx.inf, dtype), mx.array(0, dtype))
 
 
 def _weights(q: mx.array, k: mx.array, scale: float, mask: mx.array | None) -> mx.array:

@@ -51,13 +51,15 @@ def step(
     Returns:
         What comes out of the last layer, (B, 1, hidden_size), and the attention of each of `heads`, (B, 1, all
         positions). None where it is MLX's to do: elsewhere and without g++, in other types, quantized, at the first
-        position, for several positions or more than two sequences, for weights of another shape or layout, and inside
-        `mx.compile` and `mx.vmap`.
+        position, for several positions or more than two sequences, for weights of another shape or layout, for layers
+        that decoding.cpp does not have, and inside `mx.compile` and `mx.vmap`.
 
     Raises:
         MemoryError: not enough for the threads.
     """
     config, batch = decoder.config, len(x)
+    if config.layer_scale or config.sliding_window is not None or config.mlp == "gelu":
+        return None
     if batch > MOST_SEQUENCES or not _fit([x], [(batch, 1, config.hidden_size)]) or not past.offset or not linux_cpu():
         return None
     shapes = _shapes(config)
