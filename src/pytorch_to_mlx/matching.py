@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -11,7 +12,7 @@ from typing import Any
 
 from pytorch_to_mlx import environments, hub, registry
 from pytorch_to_mlx.checkpoint import Checkpoint, open_checkpoint
-from pytorch_to_mlx.errors import SourceError, UnrecognisedSourceError, UsageError
+from pytorch_to_mlx.errors import ConfigError, SourceError, UnrecognisedSourceError, UsageError
 from pytorch_to_mlx.port import Asset, Part, Port, Variant
 
 
@@ -77,10 +78,18 @@ def match(
     _check_include(include, candidates)
     if hub.is_repository(source):
         listed = hub.hub_files(source, revision, offline=offline)
-        one = _only(source, candidates, lambda v: _chosen(v, listed.__contains__, include) is not None)
-        chosen = _chosen(one[1], listed.__contains__, include) or _Chosen()
+
+        def fetched(name: str) -> Path:
+            nonlocal revision
+            one = hub.resolve(source, revision=revision, patterns=[name], offline=offline)
+            revision = one.revision  # what follows is of the same commit
+            return one.path / name
+
+        told = _Told(listed.__contains__, fetched)
+        port_found, fitting = _only(source, candidates, lambda v: _fits(v, told, include))
+        chosen = _chosen(fitting, listed.__contains__, include) or _Chosen()
         resolved = hub.resolve(source, revision=revision, patterns=_patterns(chosen.names), offline=offline)
-        return _checked(_matched(resolved, *one, chosen))
+        return _checked(_matched(resolved, port_found, _configured(port_found, fitting, told), chosen))
     resolved = hub.resolve(source, revision=revision, search_paths=environments.search_paths())
     if resolved.path.is_file():
         with open_checkpoint(resolved.path) as checkpoint:
@@ -95,8 +104,71 @@ def match(
         # Path.is_file raises where a folder may not be entered.
         return os.path.isfile(resolved.path / name)  # noqa: PTH113
 
-    one = _only(source, candidates, lambda v: _chosen(v, present, include) is not None)
-    return _checked(_matched(resolved, *one, _chosen(one[1], present, include) or _Chosen()))
+    told = _Told(present, lambda name: resolved.path / name)
+    known, fitting = _only(source, candidates, lambda v: _fits(v, told, include))
+    chosen = _chosen(fitting, present, include) or _Chosen()
+    return _checked(_matched(resolved, known, _configured(known, fitting, told), chosen))
+
+
+MOST_SETTINGS = 16 * 2**20  # bytes of a file of settings
+
+
+@dataclass
+class _Told:
+    """What a source's own configuration files say, each read once."""
+
+    present: Callable[[str], bool]
+    path: Callable[[str], Path]
+    _contents: dict[str, Any] = field(default_factory=dict)
+
+    def contents(self, names: Sequence[str]) -> dict[str, Any]:
+        """By name. Raises `SourceError` for a file that is no JSON."""
+        for name in names:
+            if name not in self._contents:
+                self._contents[name] = _read_json(self.path(name))
+        return {name: self._contents[name] for name in names}
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        with path.open("rb") as file:
+            text = file.read(MOST_SETTINGS + 1)
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read ({error.strerror})") from error
+    if len(text) > MOST_SETTINGS:
+        raise SourceError(f"{path} has more than {MOST_SETTINGS} bytes, too many for a configuration")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{path} is no JSON ({error})") from error
+
+
+def _fits(variant: Variant, told: _Told, include: Collection[str]) -> bool:
+    """Whether the variant's files are there, and the source's own configuration agrees."""
+    if _chosen(variant, told.present, include) is None:
+        return False
+    settings = variant.settings
+    if settings is None:
+        return True
+    try:
+        return settings.fits(told.contents(settings.files))
+    except (KeyError, TypeError, AttributeError):
+        return False
+
+
+def _configured(port: Port, variant: Variant, told: _Told) -> Variant:
+    """The variant with the configuration that the source tells, which is checked as one from a folder is."""
+    settings = variant.settings
+    if settings is None:
+        return variant
+    where = " and ".join(settings.files)
+    try:
+        fields = port.dump_config(settings.config(told.contents(settings.files)))
+        return replace(variant, config=port.parse_config(fields))
+    except KeyError as error:
+        raise SourceError(f"{where} does not say {error.args[0]!r}, which {port.name} needs") from error
+    except (TypeError, ValueError, AttributeError, ConfigError) as error:
+        raise SourceError(f"{where} is not as {port.name} has it: {error}") from error
 
 
 def _matched(source: hub.Source, port: Port, variant: Variant, chosen: _Chosen) -> Match:
@@ -144,7 +216,7 @@ def _check_include(include: AbstractSet[str], candidates: Sequence[tuple[Port, V
 
 
 def _is_one_file(variant: Variant) -> bool:
-    return len(variant.parts) == 1 and not variant.parts[0].package and not variant.assets
+    return len(variant.parts) == 1 and not variant.parts[0].package and not variant.assets and not variant.settings
 
 
 @dataclass(frozen=True)
@@ -170,6 +242,8 @@ def _chosen(variant: Variant, present: Callable[[str], bool], include: Collectio
         if name is None:
             return None
         parts[part.prefix] = name
+    if variant.settings is not None and not all(map(present, variant.settings.files)):
+        return None
     for asset in variant.assets:
         if asset.optional and asset.optional not in include:
             continue

@@ -71,6 +71,22 @@ class Asset:
 
 
 @dataclass(frozen=True)
+class Settings:
+    """A source's own configuration files, where they tell what the model is and how large.
+
+    Attributes:
+        files: JSON files within the source; all must be there.
+        fits: whether their contents, by name, are of this variant.
+        config: the variant's configuration from their contents. May raise `KeyError`, `TypeError` and `ValueError`:
+            the files come from strangers.
+    """
+
+    files: tuple[str, ...]
+    fits: Callable[[Mapping[str, Any]], bool]
+    config: Callable[[Mapping[str, Any]], Any]
+
+
+@dataclass(frozen=True)
 class Variant:
     """One set of published weights of an architecture: a configuration, the parts of its checkpoint, and its assets.
 
@@ -78,6 +94,7 @@ class Variant:
         licence: SPDX identifier of the weights' licence, or "unknown".
         base_model: the Hub repository of the originals, where there is one.
         notice: a sentence for the card and whoever converts, where there is something to know of every such folder.
+        settings: the source's files that its configuration is read from; `config` is then that of the published one.
     """
 
     name: str
@@ -88,6 +105,7 @@ class Variant:
     base_model: str = ""
     assets: tuple[Asset, ...] = ()
     notice: str = ""
+    settings: Settings | None = None
 
 
 T = TypeVar("T")

@@ -130,6 +130,7 @@ def _originals(config: FolderConfig, source: str | None, offline: bool) -> Origi
     found = match(source, port=config.model_type, variant=config.variant, revision=revision, offline=offline)
     own = [path for prefix, path in found.files.items() if prefix not in found.packaged]
     files = [*own, *(path for files in found.assets.values() for path in files.values())]
+    files += [found.source.path / name for name in found.variant.settings.files] if found.variant.settings else []
     return Originals(own[0] if len(files) == 1 else found.source.path, tuple(dict.fromkeys(files)))
 
 
