@@ -91,7 +91,7 @@ class Contender:
 
 KNOWN = {
     "ours": Contender(OURS, "ours.py", None, streams=True),
-    "upstream": Contender(UPSTREAM, "upstream.py", "chatterbox", preloads=False),
+    "upstream": Contender(UPSTREAM, "upstream.py", "synthesis", preloads=False),
     "mlx-audio": Contender(MLX_AUDIO, "mlx_audio_tts.py", "mlx-audio"),
 }
 

@@ -86,7 +86,7 @@ def main() -> None:
         return
     from pytorch_to_mlx import environments
 
-    environment = environments.get("chatterbox")
+    environment = environments.get("synthesis")
     environments.install(environment)
     subprocess.run([environment.interpreter, __file__, "--here"], check=True)
 

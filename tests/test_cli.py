@@ -17,7 +17,7 @@ from pytorch_to_mlx import Audio, load
 from pytorch_to_mlx.cli import doctor
 
 VERBS = ["list", "inspect", "convert", "validate", "capture", "embed", "similarity", "pitch", "synthesize", "voice"]
-VERBS += ["convert-voice", "watermark", "tokenize", "doctor", "reference"]
+VERBS += ["convert-voice", "watermark", "tokenize", "detokenize", "doctor", "reference"]
 SUBVERBS = [("reference", verb) for verb in ("list", "install", "run", "checkpoint", "export")]
 
 
@@ -105,6 +105,7 @@ LISTED = [
     ("chatterbox", ["english", "turbo", "multilingual"]),
     ("perth", ["implicit"]),
     ("s3_tokenizer", ["v1-50hz", "v1-25hz", "v2-25hz"]),
+    ("qwen3_tts_tokenizer", ["12hz"]),
 ]
 
 

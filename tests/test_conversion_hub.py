@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from described import write_source
 from folders import content
 from hub_client import client_environment
 from hub_server import TOKEN, HubServer
@@ -56,6 +57,19 @@ def test_from_the_hub_and_back(hub_server: HubServer, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert content(tmp_path / "again") == content(tmp_path / "made")
     assert hub_server.log == []
+
+
+def test_a_model_that_its_own_configuration_tells(hub_server: HubServer, tmp_path: Path) -> None:
+    """The configuration comes first, and of one commit with the weights."""
+    source = write_source("qwen3_tts_tokenizer-12hz", tmp_path / "source")
+    files = {file.name: file.read_bytes() for file in source.iterdir()}
+    commit = hub_server.commit("acme/codec", {**files, "other.safetensors": bytes(10**6)})
+    environment = client_environment(hub_server.url, tmp_path / "home")
+    done = command_line(environment, "convert", "acme/codec", "-o", str(tmp_path / "made"))
+    assert done.returncode == 0, done.stderr
+    assert sorted(hub_server.downloaded("acme/codec")) == sorted(files)
+    config = json.loads((tmp_path / "made" / "config.json").read_text())
+    assert (config["source"]["revision"], config["config"]["decoder"]["channels"]) == (commit, 64)
 
 
 def test_a_repository_without_a_known_model(hub_server: HubServer, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import mlx.nn as nn
 import pytest
+from described import described, write_source
 from mlx.utils import tree_flatten
 from record_goldens import goldens
 from small_ports import SEED, crepe_tensors, perth_tensors, safetensors_file, small_s3_tokenizer, voice_encoder_tensors
@@ -65,6 +66,9 @@ def model(name: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
     port, variant, network = goldens()[name]
     if port == "s3_tokenizer":
         return small_s3_tokenizer(variant)
+    if "shapes" in described(name):
+        convert(write_source(name, folder / "source"), folder / "mlx", port=port, variant=variant)
+        return load(folder / "mlx")
     if network:
         path = registry.get(port).reference.stages[network].network
         return SimpleNamespace(network=nested(path, NETWORKS[network](variant)))

@@ -8,7 +8,7 @@ import pytest
 from held import Held
 
 from pytorch_to_mlx.errors import WeightMapError
-from pytorch_to_mlx.weights import Drop, FoldWeightNorm, Fuse, Layout, Rename, Split, Tied, WeightMap
+from pytorch_to_mlx.weights import Drop, FoldWeightNorm, Fuse, Layout, Means, Rename, Split, Tied, WeightMap
 
 
 def numbers(*shape: int, seed: int = 0) -> np.ndarray:
@@ -164,6 +164,15 @@ def test_weight_norm_folds_as_torch_computes_it(names: tuple[str, str], dim: int
     out = converted(weight_map, Held(zip(names, (g, v), strict=True)), {"c.weight": (4, 5, 3)})
     assert isinstance(conv.weight, torch.Tensor)
     np.testing.assert_allclose(out["c.weight"], conv.weight.detach().numpy().transpose(0, 2, 1), rtol=3e-7)
+
+
+def test_sums_become_means() -> None:
+    sums, usage = numbers(4, 3), np.array([2, 0, 1e-9, 0.5], np.float32)
+    weight_map = WeightMap(Means("{x}.sum", "{x}.usage", "{x}.mean", 1e-5)).under("c.", "d.")
+    out = converted(weight_map, Held({"c.v.sum": sums, "c.v.usage": usage}), {"d.v.mean": (4, 3)})
+    np.testing.assert_array_equal(out["d.v.mean"], sums / np.maximum(usage, np.float32(1e-5))[:, None])
+    short = Held({"c.v.sum": sums, "c.v.usage": usage[:3]})
+    assert "usage (3,) does not fit sums (4, 3)" in refused(weight_map, short, {"d.v.mean": (4, 3)})
 
 
 def test_drop_counts_and_reasons() -> None:

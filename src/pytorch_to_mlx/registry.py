@@ -69,6 +69,14 @@ ENTRIES: tuple[Entry, ...] = (
         sources=("speech_tokenizer_*.pt",),
         module="pytorch_to_mlx.models.s3_tokenizer.port",
     ),
+    Entry(
+        name="qwen3_tts_tokenizer",
+        summary="speech codec of Qwen3-TTS",
+        task="speech codec",
+        variants=("12hz",),
+        sources=("Qwen/Qwen3-TTS-Tokenizer-12Hz",),
+        module="pytorch_to_mlx.models.qwen3_tts_tokenizer.port",
+    ),
 )
 
 _added: dict[str, Port] = {}

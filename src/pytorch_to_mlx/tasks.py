@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -138,6 +138,20 @@ class SpeechTokenizer(Protocol):
     """Turns speech into a sequence of numbers."""
 
     def tokenize(self, audio: Audio) -> np.ndarray: ...
+
+
+@runtime_checkable
+class SpeechCodec(SpeechTokenizer, Protocol):
+    """A tokenizer whose numbers, (frames, codes), can be heard again."""
+
+    @property
+    def sample_rate(self) -> int: ...
+
+    def decode(self, codes: np.ndarray) -> Audio: ...
+
+    def stream(self, pieces: Iterable[np.ndarray]) -> Iterator[Audio]:
+        """Sound for each piece as it comes; together the pieces sound as `decode` has them."""
+        ...
 
 
 @runtime_checkable

@@ -70,6 +70,7 @@ app.command("voice")(synthesize.prepare)
 app.command("convert-voice")(synthesize.convert_voice)
 app.command("watermark")(watermark.command)
 app.command("tokenize")(tokenize.command)
+app.command("detokenize")(tokenize.detokenize)
 app.command("doctor")(doctor.command)
 app.add_typer(reference.app, name="reference")
 

@@ -1,11 +1,14 @@
-"""`tokenize`: recordings as speech tokens."""
+"""`tokenize` and `detokenize`: recordings as speech tokens, and back."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def command(
@@ -16,7 +19,7 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here what would be printed.")] = None,
 ) -> None:
-    """Turn recordings into speech tokens: one line of numbers for each.
+    """Turn recordings into speech tokens: one line for each, of numbers, or of a codec's frames as 12,5,7.
 
     Examples:
 
@@ -33,12 +36,69 @@ def command(
     check_output("--output", output)
     audio = [Audio.read(path) for path in recordings]
     model = load_model(folder, SpeechTokenizer, "speech tokenizer", "speech_tokenizer_v2_25hz.pt")
-    found: dict[str, list[int]] = {}
+    found: dict[str, list[Any]] = {}
     for path, each in zip(recordings, audio, strict=True):
         with naming(path):
             found[str(path)] = model.tokenize(each).tolist()
-    text = json.dumps(found) if as_json else "\n".join(" ".join(map(str, tokens)) for tokens in found.values())
+    text = json.dumps(found) if as_json else "\n".join(" ".join(map(_token, tokens)) for tokens in found.values())
     if output is None:
         print(text)
     else:
         output.write_text(f"{text}\n", encoding="utf-8")
+
+
+def detokenize(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A converted speech codec.")],
+    tokens: Annotated[Path, typer.Argument(metavar="FILE", help="JSON, as `tokenize --json` writes it.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Sound of the file's one recording, or a folder.")],
+) -> None:
+    """Make sound of a codec's tokens.
+
+    Examples:
+
+      pytorch-to-mlx tokenize codec-mlx speech.wav --json -o tokens.json
+
+      pytorch-to-mlx detokenize codec-mlx tokens.json -o again.wav
+    """
+    from pytorch_to_mlx.cli.output import check_audio_output, load_model
+    from pytorch_to_mlx.errors import UsageError
+    from pytorch_to_mlx.tasks import SpeechCodec
+
+    found = _read(tokens)
+    if output.is_dir():
+        paths = [output / f"{Path(name).stem}.wav" for name in found]
+        if len(set(paths)) < len(paths):
+            raise UsageError(f"{tokens} has recordings of one name; decode them one by one")
+    elif len(found) == 1:
+        check_audio_output("--output", output)
+        paths = [output]
+    else:
+        raise UsageError(f"{tokens} holds {len(found)} recordings: --output must be a folder that there is")
+    model = load_model(folder, SpeechCodec, "speech codec", "Qwen/Qwen3-TTS-Tokenizer-12Hz")
+    for path, codes in zip(paths, found.values(), strict=True):
+        model.decode(codes).write(path)
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    """Tokens by the name of what was recorded."""
+    import json
+
+    import numpy as np
+
+    from pytorch_to_mlx.errors import UsageError
+
+    way_out = "make one with: pytorch-to-mlx tokenize DIR AUDIO --json -o FILE"
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is no JSON ({error}); {way_out}") from error
+    if not isinstance(held, dict) or not held:
+        raise UsageError(f"{path} does not hold tokens by the names of recordings; {way_out}")
+    try:
+        return {name: np.array(codes) for name, codes in held.items()}
+    except ValueError as error:
+        raise UsageError(f"{path}: frames of tokens differ in length; {way_out}") from error
+
+
+def _token(token: Any) -> str:
+    return ",".join(map(str, token)) if isinstance(token, list) else str(token)

@@ -107,9 +107,14 @@ class Recording:
         }
         self._metadata["alive"][case] = {measure: round(float(value), 6) for measure, value in alive.items()}
 
+    def describe(self, shapes: Mapping[str, tuple[int, ...]], settings: Mapping[str, Any]) -> None:
+        """Keeps what a small network's checkpoint looks like: its tensors' shapes, and its JSON files by name."""
+        self._metadata |= {"shapes": shapes, "settings": settings}
+
     def shrink(self) -> None:
         """Drops the largest taps, one by one, until the file is small enough to be committed."""
-        while sum(array.nbytes for array in self._tensors.values()) > SMALL_BYTES:
+        room = SMALL_BYTES - len(json.dumps(self._metadata.get("shapes", {})))
+        while sum(array.nbytes for array in self._tensors.values()) > room:
             taps = [name for name in self._tensors if name.startswith("tap/")]
             largest = max(taps, key=lambda name: self._tensors[name].nbytes)
             del self._tensors[largest]

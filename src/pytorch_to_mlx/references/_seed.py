@@ -199,6 +199,30 @@ def s3_tokenizer_weights(shapes: Mapping[str, Shape], seed: int = 0) -> dict[str
     return drawn
 
 
+def qwen3_codec_weights(shapes: Mapping[str, Shape], seed: int = 0) -> dict[str, np.ndarray]:
+    """Weights of Qwen3-TTS's 12 Hz codec whose codes vary with what is said, and whose sound varies with the codes.
+
+    The encoder's vectors are of one length, half that of what they are to stand for: else the shortest would be the
+    nearest to everything. What is quantized is how the sound changes (the kernels of its last convolution add up to
+    zero over time), not what all of it has in common. Residual branches of convolutions are weak, and the sound stays
+    within -1 and 1.
+    """
+    gains: dict[str, float] = {}
+    for name in shapes:
+        if name.endswith((".conv2.conv.weight", "block.3.conv.weight")):
+            gains[name] = 0.5
+        elif name.endswith("decoder.6.conv.weight"):
+            gains[name] = 0.1
+    drawn = weights(shapes, seed, gains)
+    for name, vectors in drawn.items():
+        if name.endswith("downsample.conv.weight"):
+            vectors -= vectors.mean(axis=2, keepdims=True)
+        elif name.endswith("codebook.embed_sum"):
+            lengths = 2 * np.linalg.norm(vectors, axis=1, keepdims=True) / np.float32(vectors.shape[1] ** 0.5)
+            vectors *= drawn[name.replace("embed_sum", "cluster_usage")][:, None] / lengths
+    return drawn
+
+
 def t3_weights(shapes: Mapping[str, Shape], seed: int = 0) -> dict[str, np.ndarray]:
     """Weights of T3, Llama or GPT-2, with which greedy decoding goes on without loops and attention picks what it sees.
 

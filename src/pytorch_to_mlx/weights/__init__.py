@@ -10,13 +10,14 @@ axis of size one that goes.
 """
 
 from pytorch_to_mlx.weights.plan import Plan, Row, TensorSpec, WeightMap, numpy_dtype
-from pytorch_to_mlx.weights.rules import Drop, FoldWeightNorm, Fuse, Layout, Rename, Rule, Shape, Split, Tied
+from pytorch_to_mlx.weights.rules import Drop, FoldWeightNorm, Fuse, Layout, Means, Rename, Rule, Shape, Split, Tied
 
 __all__ = [
     "Drop",
     "FoldWeightNorm",
     "Fuse",
     "Layout",
+    "Means",
     "Plan",
     "Rename",
     "Row",

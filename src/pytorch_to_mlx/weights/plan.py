@@ -258,7 +258,7 @@ def _fill(template: str, fields: Mapping[str, str]) -> str:
 def _prefixed(rule: Rule, source: str, target: str) -> Rule:
     changes: dict[str, Any] = {
         field: (target if field == "target" else source) + getattr(rule, field)
-        for field in ("source", "module", "to", "target")
+        for field in ("source", "module", "to", "sums", "usage", "target")
         if hasattr(rule, field)
     }
     if isinstance(rule, Fuse):

@@ -255,6 +255,44 @@ class FoldWeightNorm(Rule):
 
 
 @dataclass(frozen=True)
+class Means(Rule):
+    """Sums of vectors, and how many were added up for each, become their means (the codebooks of EnCodec and Mimi).
+
+    Attributes:
+        sums: (vectors, dimensions).
+        usage: (vectors,), taken to be at least `least`.
+    """
+
+    sums: str
+    usage: str
+    target: str
+    least: float
+
+    @property
+    def forms(self) -> tuple[tuple[str, ...], ...]:
+        return ((self.usage, self.sums),)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return (self.target,)
+
+    def shapes(self, shapes: list[Shape]) -> list[Shape]:
+        usage, sums = shapes
+        if len(sums) != 2 or usage != sums[:1]:
+            raise WeightMapError(f"usage {usage} does not fit sums {sums}")
+        return [sums]
+
+    def compute(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        usage, sums = (a.astype(np.float32) for a in arrays)
+        with np.errstate(all="ignore"):
+            return [(sums / np.maximum(usage, np.float32(self.least))[:, None]).astype(arrays[1].dtype)]
+
+    @property
+    def action(self) -> str:
+        return "means of sums"
+
+
+@dataclass(frozen=True)
 class Drop(Rule):
     """Source tensors that the model does not need, with the reason and, where known, how many there must be."""
 

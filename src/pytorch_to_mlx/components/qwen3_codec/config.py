@@ -1,0 +1,133 @@
+"""Sizes of the codec, and how upstream's config.json tells them (configuration_qwen3_tts_tokenizer_v2.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from pytorch_to_mlx.components.decoder import DecoderConfig
+from pytorch_to_mlx.components.mimi import MimiEncoderConfig
+
+Count = Annotated[int, Field(ge=1, le=64)]
+
+
+@dataclass(frozen=True)
+class CodecDecoderConfig:
+    """From codes to sound.
+
+    Attributes:
+        codebook_dim: channels of what the quantizer gives; its vectors have half as many.
+        latent_dim: channels between the transformer and the convolutions.
+        ratios: upsampling before the decoder's blocks, `rates` within them.
+        channels: of the first block's input; each block halves them.
+    """
+
+    transformer: DecoderConfig
+    codebook_size: int = 2048
+    codebook_dim: int = 512
+    quantizers: Count = 16
+    latent_dim: int = 1024
+    channels: int = 1536
+    ratios: tuple[Count, ...] = (2, 2)
+    rates: tuple[Count, ...] = (8, 5, 4, 3)
+
+    def __post_init__(self) -> None:
+        if self.channels % 2 ** len(self.rates):
+            raise ValueError(f"{self.channels} channels cannot be halved {len(self.rates)} times")
+
+    @property
+    def samples_per_frame(self) -> int:
+        """How many samples a frame of codes becomes."""
+        return prod(self.ratios) * prod(self.rates)
+
+
+@dataclass(frozen=True)
+class CodecConfig:
+    """Both directions."""
+
+    encoder: MimiEncoderConfig
+    decoder: CodecDecoderConfig
+    sample_rate: int = 24000
+
+
+def encoder_transformer(given: Mapping[str, Any]) -> DecoderConfig:
+    """Mimi's transformer by the names of its configuration."""
+    hidden, heads = given.get("hidden_size", 512), given.get("num_attention_heads", 8)
+    return DecoderConfig(
+        num_layers=given.get("num_hidden_layers", 8),
+        hidden_size=hidden,
+        intermediate_size=given.get("intermediate_size", 2048),
+        num_heads=heads,
+        num_kv_heads=given.get("num_key_value_heads", 8),
+        head_dim=given.get("head_dim") or hidden // heads,
+        norm="layer",
+        norm_eps=given.get("norm_eps", 1e-5),
+        final_norm=False,
+        mlp="gelu",
+        qkv_bias=given.get("attention_bias", False),
+        output_bias=given.get("attention_bias", False),
+        rope_theta=given.get("rope_theta", 10000.0),
+        layer_scale=True,
+    )
+
+
+def decoder_transformer(given: Mapping[str, Any]) -> DecoderConfig:
+    """The decoder's transformer by the names of its configuration."""
+    hidden, heads = given.get("hidden_size", 1024), given.get("num_attention_heads", 16)
+    return DecoderConfig(
+        num_layers=given.get("num_hidden_layers", 8),
+        hidden_size=hidden,
+        intermediate_size=given.get("intermediate_size", 3072),
+        num_heads=heads,
+        num_kv_heads=given.get("num_key_value_heads", 16),
+        head_dim=given.get("head_dim") or hidden // heads,
+        norm_eps=given.get("rms_norm_eps", 1e-5),
+        qkv_bias=given.get("attention_bias", False),
+        output_bias=given.get("attention_bias", False),
+        rope_theta=float(given.get("rope_theta", 10000)),
+        sliding_window=given.get("sliding_window", 72),
+        layer_scale=True,
+    )
+
+
+def from_json(told: Mapping[str, Any]) -> CodecConfig:
+    """The configuration of the model whose config.json says so; what is left out is upstream's default."""
+    encoder, decoder = told.get("encoder_config") or {}, told.get("decoder_config") or {}
+    if not encoder.get("use_causal_conv", True) or encoder.get("num_residual_layers", 1) != 1:
+        raise ValueError("an encoder that is not causal, or of several residual layers, is not known")
+    return CodecConfig(
+        MimiEncoderConfig(
+            encoder_transformer(encoder),
+            filters=encoder.get("num_filters", 64),
+            ratios=tuple(reversed(encoder.get("upsampling_ratios") or (8, 6, 5, 4))),
+            kernel_size=encoder.get("kernel_size", 7),
+            residual_kernel_size=encoder.get("residual_kernel_size", 3),
+            last_kernel_size=encoder.get("last_kernel_size", 3),
+            compress=encoder.get("compress", 2),
+            codebook_size=encoder.get("codebook_size", 2048),
+            codebook_dim=encoder.get("codebook_dim", 256),
+            quantizers=told.get("encoder_valid_num_quantizers", 16),
+            semantic_quantizers=encoder.get("num_semantic_quantizers", 1),
+        ),
+        CodecDecoderConfig(
+            decoder_transformer(decoder),
+            codebook_size=decoder.get("codebook_size", 2048),
+            codebook_dim=decoder.get("codebook_dim", 512),
+            quantizers=decoder.get("num_quantizers", 16),
+            latent_dim=decoder.get("latent_dim", 1024),
+            channels=decoder.get("decoder_dim", 1536),
+            ratios=tuple(decoder.get("upsampling_ratios", (2, 2))),
+            rates=tuple(decoder.get("upsample_rates", (8, 5, 4, 3))),
+        ),
+        sample_rate=told.get("output_sample_rate", 24000),
+    )
+
+
+PUBLISHED = from_json(
+    {"decoder_config": {"codebook_dim": 512, "head_dim": 64, "hidden_size": 512, "intermediate_size": 1024}}
+)
+"""Of Qwen/Qwen3-TTS-Tokenizer-12Hz, and inside the models."""

@@ -1,0 +1,36 @@
+"""Small checkpoints of seeded weights, in upstream's files, as a small recording describes them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from small_ports import SEED, Tensors, safetensors_file
+
+GOLDENS = Path(__file__).parent / "goldens"
+DRAWN = {"qwen3_tts_tokenizer": SEED.qwen3_codec_weights}
+"""The seeded weights of a reference."""
+
+
+def described(golden: str) -> dict[str, Any]:
+    """What a recording says of itself: shapes of tensors, JSON files, and the rest."""
+    with safe_open(GOLDENS / f"{golden}.safetensors", "np") as file:
+        metadata = file.metadata()
+    return {name: json.loads(text) for name, text in metadata.items() if name != "format"}
+
+
+def tensors(golden: str) -> Tensors:
+    """The checkpoint that the reference recorded with."""
+    told = described(golden)
+    return DRAWN[told["reference"]]({name: tuple(shape) for name, shape in told["shapes"].items()}, told["seed"])
+
+
+def write_source(golden: str, folder: Path) -> Path:
+    """The folder that upstream would load: its JSON files and `model.safetensors`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in described(golden)["settings"].items():
+        (folder / name).write_text(json.dumps(content))
+    safetensors_file(folder / "model.safetensors", tensors(golden))
+    return folder
