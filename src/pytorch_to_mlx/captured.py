@@ -153,8 +153,8 @@ class CapturedModel:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The model's results, in the structure that the PyTorch model returns. Integers may be of any width.
 
-        Lists, tuples and dicts of arrays stand for those of the example; what was a number, a truth or None there is
-        part of the model, and left out here.
+        Lists and tuples of arrays stand for those of the example, dicts too where they are given by name; what was a
+        number, a truth or None there is part of the model, and left out here.
 
         Raises:
             UsageError: another number of inputs, or one of a shape or dtype that was not captured.
@@ -184,18 +184,26 @@ def arguments(names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, An
 
 
 def _leaves(name: str, value: Any) -> dict[str, Any]:
-    """The arrays within an argument, named as capture names inputs: by their places, or their keys."""
+    """The arrays within an argument, named as capture names inputs: by their places, or their keys.
+
+    `name` is empty for the tuple of all that are given by place.
+    """
     if value is None:
         return {}
-    if not isinstance(value, list | tuple | dict) or (isinstance(value, list) and name and _is_numbers(value)):
+    if isinstance(value, dict) and not name.strip("_0123456789"):
+        raise UsageError("a dict's arrays have no order here: give the argument by its name")
+    if not isinstance(value, list | tuple | dict) or (name and _is_numbers(value)):
         return {name: value}
     items = value.items() if isinstance(value, dict) else enumerate(value)
-    inside = (_leaves(f"{name}_{key}" if name else f"_{key}", each) for key, each in items)
+    inside = (_leaves(f"{name}_{key}", each) for key, each in items)
     return {path: leaf for found in inside for path, leaf in found.items()}
 
 
 def _is_numbers(value: Any) -> bool:
-    return all(_is_numbers(each) if isinstance(each, list) else isinstance(each, int | float) for each in value)
+    """Whether these are the nested rows of one array."""
+    if isinstance(value, list | tuple):
+        return bool(value) and all(map(_is_numbers, value))
+    return isinstance(value, int | float)
 
 
 def _widened(array: mx.array, expected: Input | None) -> mx.array:

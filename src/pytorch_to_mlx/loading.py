@@ -60,8 +60,9 @@ def _fill(network: nn.Module, path: Path, config: FolderConfig) -> None:
             quantize_modules(network, config.quantization)
     except QuantizationError as error:
         raise QuantizationError(f"{path}: {error}") from error
-    weights = load_weights(path)
-    _check(path, weights, dict(tree_flatten(network.parameters())), config.dtype)
+    expected = dict(tree_flatten(network.parameters()))
+    weights = load_weights(path) if expected else {}
+    _check(path, weights, expected, config.dtype)
     network.load_weights(list(weights.items()), strict=True)
     network.eval()
     mx.eval(network.parameters())

@@ -331,12 +331,47 @@ def test_a_captured_model_is_called_as_the_original(tmp_path: Path) -> None:
         ((x.numpy(), ours, number), {}),
         ((x.numpy(), *ours[0], *ours[1], number), {}),
         ((), {"x": x.numpy(), "pasts": ours, "scale": number}),
+        ((x.numpy(), ours), {"scale": (2.0,)}),
+        ((x.numpy().tolist(), ours, [2.0], None, []), {}),
     ):
         np.testing.assert_allclose(np.array(model(*args, **kwargs)), expected, atol=1e-6)
     with pytest.raises(UsageError, match=r"takes x, pasts_0_0, .*; flag is none of them"):
         model(x.numpy(), ours, scale=number, flag=True)
     with pytest.raises(UsageError, match="scale is lacking"):
         model(x=x.numpy(), pasts=ours)
+
+
+class ByKey(torch.nn.Module):
+    def forward(self, x: dict[str, torch.Tensor]) -> torch.Tensor:
+        return x["a"] + 2 * x["b"]
+
+
+def test_dicts_are_told_apart_by_their_keys(tmp_path: Path) -> None:
+    a, b = torch.randn(2, 3), torch.randn(2, 3)
+    capture(subject_of(ByKey().eval(), ({"a": a, "b": b},)), tmp_path / "made")
+    model, mine = load(tmp_path / "made"), {"b": b.numpy(), "a": a.numpy()}
+    np.testing.assert_allclose(np.array(model(x=mine)), (a + 2 * b).numpy(), atol=1e-6)
+    with pytest.raises(UsageError, match="give the argument by its name"):
+        model(mine)
+    with pytest.raises(UsageError, match="x_c is none of them"):
+        model(x={"c": b.numpy(), "a": a.numpy()})
+
+
+class Growing(torch.nn.Module):
+    """Changes a parameter, which is none of a call's business."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = torch.nn.Parameter(torch.zeros(3), requires_grad=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.total.add_(x.sum(0))
+        return x + self.total
+
+
+def test_a_changed_parameter_is_told(tmp_path: Path) -> None:
+    with pytest.raises(CaptureError, match="changes its parameter total: register it as a buffer"):
+        capture(subject_of(Growing().eval(), (torch.randn(2, 3),)), tmp_path / "made")
 
 
 def test_training_mode_is_told(tmp_path: Path) -> None:

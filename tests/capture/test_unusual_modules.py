@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from pytorch_to_mlx.capture.package import Captured, capture
+from pytorch_to_mlx.capture.examples import Sizes
+from pytorch_to_mlx.capture.generate import generate
+from pytorch_to_mlx.capture.package import Captured, built, capture
+from pytorch_to_mlx.capture.proof import prove
 from pytorch_to_mlx.capture.subject import subject_of
 
 PLAIN = (2, 5, 8)
@@ -494,12 +499,25 @@ def test_states_of_equal_names_are_kept_apart(tmp_path: Path, monkeypatch: pytes
     captured = made("caches", tmp_path, monkeypatch)
     taps = {tap.name for case in captured.report.cases for tap in case.taps}
     assert {f"state layers.{n}.{name}" for n in range(3) for name in ("seen", "kept")} <= taps
-    module = MODULES["caches"][0]
+    module = copy.deepcopy(MODULES["caches"][0])
     with torch.no_grad():
         for start in (0, 4, 8):
             x, places = drawn(1, 4, 8), torch.arange(start, start + 4)
             found = captured.network(mx.array(x.numpy()), mx.array(places.numpy()))
             torch.testing.assert_close(torch.from_numpy(np.array(found)), module(x, places), rtol=0, atol=1e-6)
+
+
+def test_a_wrong_state_is_named() -> None:
+    """What the call itself returns is right, and what it leaves behind is not."""
+    module, args = MODULES["caches"]
+    subject = subject_of(module.eval(), args, origin="caches")
+    program = subject.program()
+    generated = generate(program)
+    assert "return index_put, index_put_2, " in generated.source
+    swapped = generated.source.replace("return index_put, index_put_2, ", "return index_put_2, index_put, ")
+    wrong = replace(generated, source=swapped)
+    report = prove(subject, wrong, built(wrong, program), Sizes(program))
+    assert {case.first_divergence for case in report.cases} == {"state layers.0.seen"}
 
 
 def test_fixed_sizes_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,6 +93,9 @@ def capture(
     folder = Path(output)
     with FolderWriter(folder, force=force) as writer:
         program, generated = _written(subject, dynamic, note)
+        parameters = dict(subject.module.named_parameters())
+        if changed := next((each for each in program.mutated if each in parameters), None):
+            raise CaptureError(f"a call of the model changes its parameter {changed}: register it as a buffer")
         sizes, names, conditions = Sizes(program), input_sizes(program), guards(program, own=True)
         restricted = allowed(conditions, names, sizes.of(subject.example.tensors))
         related, unchecked = relations(conditions, names)
@@ -125,7 +128,8 @@ def capture(
         config = _config(subject, settings, network, quantization)
         arrays = {name: to_numpy(value) for name, value in dict(tree_flatten(network.parameters())).items()}
         specs = [TensorSpec(name, array.shape, array.dtype.name) for name, array in arrays.items()]
-        writer.write_tensors(specs, iter(arrays.items()))
+        if specs:  # a spectrogram, say, has none
+            writer.write_tensors(specs, iter(arrays.items()))
         source = generated.source.encode()
         writer.write_bytes(SOURCE, source)
         writer.write_bytes("config.json", config.to_bytes())
