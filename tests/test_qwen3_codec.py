@@ -15,10 +15,11 @@ from held import Held
 from small_ports import SEED
 
 from pytorch_to_mlx import Audio, cli, convert, load
-from pytorch_to_mlx.components.qwen3_codec import Codec, weights
+from pytorch_to_mlx.components.qwen3_codec import Codec
 from pytorch_to_mlx.components.qwen3_codec.config import from_json
-from pytorch_to_mlx.errors import SourceError, UnrecognisedSourceError, UsageError
+from pytorch_to_mlx.errors import ConfigError, SourceError, UnrecognisedSourceError, UsageError
 from pytorch_to_mlx.models.qwen3_tts_tokenizer.model import Qwen3CodecModel
+from pytorch_to_mlx.models.qwen3_tts_tokenizer.port import PORT
 from pytorch_to_mlx.port import parameter_shapes
 
 GOLDEN = "qwen3_tts_tokenizer-12hz"
@@ -50,7 +51,7 @@ def test_every_tensor_is_used_or_dropped_with_a_reason() -> None:
     told = described(GOLDEN)
     config = from_json(told["settings"]["config.json"])
     held = Held(tensors(GOLDEN))
-    plan = weights(config).plan(held, parameter_shapes(Codec(config)))
+    plan = PORT.variants["12hz"].parts[0].weights.plan(held, parameter_shapes(Codec(config)))
     assert len(held) == 358  # 496 with all layers
     assert {row.source for row in plan.table()} == set(held)
 
@@ -87,6 +88,16 @@ def test_two_streams_do_not_mix(model: Qwen3CodecModel) -> None:
         assert_close(np.concatenate([part.samples for part in parts]), model.decode(codes(8, seed)).samples)
 
 
+def test_a_stream_holds_what_it_needs_and_no_more(model: Qwen3CodecModel) -> None:
+    session = model.session()
+    session.push(codes(1))
+    mx.clear_cache()
+    before = mx.get_active_memory()
+    session.push(codes(200))
+    held = sum(array.nbytes for array in session._past.arrays)
+    assert mx.get_active_memory() - before < held
+
+
 def test_sound_to_come_changes_nothing(model: Qwen3CodecModel) -> None:
     early = model.decode(codes(20)).samples[: 10 * SAMPLES]
     assert_close(model.decode(codes(20)[:10]).samples, early)
@@ -116,17 +127,21 @@ def test_codes_that_there_are_not(model: Qwen3CodecModel, wrong: np.ndarray, sai
 def test_commands(model: Qwen3CodecModel, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`tokenize --json`, then `detokenize`: what the model itself gives, but for 16-bit files."""
     folder, audio = source.parent / "mlx", Audio(SEED.speechlike(2, 0.7, 16000), 16000)
-    for name in ("one", "two"):
-        audio.write(tmp_path / f"{name}.wav")
+    audio.write(tmp_path / "one.wav")
+    Audio(SEED.speechlike(3, 0.5, 16000), 16000).write(tmp_path / "two.wav")
     monkeypatch.chdir(tmp_path)
     run(monkeypatch, "tokenize", folder, "one.wav", "two.wav", "--json", "-o", "tokens.json")
     held = json.loads((tmp_path / "tokens.json").read_text())
-    assert held == dict.fromkeys(("one.wav", "two.wav"), model.tokenize(Audio.read("one.wav")).tolist())
+    assert held == {name: model.tokenize(Audio.read(name)).tolist() for name in ("one.wav", "two.wav")}
+    assert held["one.wav"][:5] != held["two.wav"][:5]
     (tmp_path / "again").mkdir()
     run(monkeypatch, "detokenize", folder, "tokens.json", "-o", "again")
-    expected = model.decode(np.array(held["one.wav"])).samples
-    for name in ("one", "two"):
-        assert np.abs(Audio.read(tmp_path / "again" / f"{name}.wav").samples - expected).max() < 2**-15
+    for name, codes in held.items():
+        expected = model.decode(np.array(codes)).samples
+        assert np.abs(Audio.read(tmp_path / "again" / name).samples - expected).max() < 2**-15
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.wav")}
+    assert run(monkeypatch, "detokenize", folder, "tokens.json", "-o", ".", fails=True) == 2
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.wav")} == before
     run(monkeypatch, "tokenize", folder, "one.wav", "-o", "tokens.txt")
     frames = (tmp_path / "tokens.txt").read_text().split()
     assert [[int(code) for code in frame.split(",")] for frame in frames] == held["one.wav"]
@@ -181,11 +196,24 @@ def with_config(source: Path, room: Path, change: Any) -> Path:
         ({}, UnrecognisedSourceError, "none of the models"),
         ([], UnrecognisedSourceError, "none of the models"),
         ({"model_type": "other"}, UnrecognisedSourceError, "none of the models"),
-        ({"decoder_config": {"num_quantizers": "many"}}, SourceError, "config.json is not as"),
-        ({"decoder_config": {"num_hidden_layers": 10**9}}, SourceError, "layers"),
-        ({"decoder_config": {"upsample_rates": [8] * 100}}, SourceError, "config.json is not as"),
-        ({"decoder_config": "large"}, SourceError, "config.json is not as"),
-        ({"encoder_config": {"use_causal_conv": False}}, SourceError, "not causal"),
+        (
+            {"decoder_config": {"num_quantizers": "many"}},
+            SourceError,
+            "num_quantizers 'many' is not implemented, only 16",
+        ),
+        ({"decoder_config": {"num_hidden_layers": 10**9}}, SourceError, "less than or equal to 1000"),
+        ({"decoder_config": {"latent_dim": "wide"}}, SourceError, "setting decoder.latent_dim"),
+        ({"decoder_config": {"upsample_rates": [8] * 100}}, SourceError, "cannot be halved 100 times"),
+        ({"decoder_config": {"sliding_window": None}}, SourceError, "no sliding window"),
+        ({"decoder_config": {"rms_norm_eps": float("nan")}}, SourceError, "norm_eps nan"),
+        ({"decoder_config": {"rope_theta": 10**400}}, SourceError, "not as qwen3_tts_tokenizer has it"),
+        ({"decoder_config": {"num_attention_heads": 0}}, SourceError, "not as qwen3_tts_tokenizer has it"),
+        ({"decoder_config": "large"}, SourceError, "not as qwen3_tts_tokenizer has it"),
+        ({"encoder_config": {"use_causal_conv": False}}, SourceError, "use_causal_conv False is not implemented"),
+        ({"encoder_config": {"pad_mode": "replicate"}}, SourceError, "pad_mode 'replicate' is not implemented"),
+        ({"encoder_config": {"compress": 0}}, ConfigError, "no qwen3_tts_tokenizer has these settings"),
+        ({"output_sample_rate": 48000}, SourceError, "input_sample_rate 24000 does not agree"),
+        ({"decode_upsample_rate": 960}, SourceError, "decode_upsample_rate 960 does not agree"),
     ],
 )
 def test_configurations_that_make_no_sense(

@@ -132,7 +132,7 @@ def convert(
         with _hinted():
             found = match(str(source), port=port, variant=variant, revision=revision, include=include, offline=offline)
         parts = {prefix: stack.enter_context(open_checkpoint(path)) for prefix, path in found.files.items()}
-        network = found.port.build(found.config)
+        network = found.port.network(found.config)
         plans = _plans(found, parts, network)
         bits, group_size = 4 if q_bits is None else q_bits, 64 if q_group_size is None else q_group_size
         quantization = found.port.quantization.decide(network, bits, group_size) if quantize else None
@@ -188,7 +188,7 @@ def inspect(
         parts = {prefix: stack.enter_context(open_checkpoint(path)) for prefix, path in found.files.items()}
         tensors = [checkpoint.info(name) for checkpoint in parts.values() for name in checkpoint]
         try:
-            plans = _plans(found, parts, found.port.build(found.config))
+            plans = _plans(found, parts, found.port.network(found.config))
         except WeightMapError as error:
             return Inspection(tensors, found, [], error.problems)
         return Inspection(tensors, found, [row for plan in plans.values() for row in plan.table()])

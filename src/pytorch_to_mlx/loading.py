@@ -14,7 +14,6 @@ from pytorch_to_mlx import captured, registry
 from pytorch_to_mlx.arrays import dtype_name
 from pytorch_to_mlx.errors import ConfigError, FolderError, QuantizationError, UsageError
 from pytorch_to_mlx.folder import FolderConfig, load_weights, read_config
-from pytorch_to_mlx.port import Port
 from pytorch_to_mlx.quantization import quantize_modules
 
 
@@ -46,9 +45,9 @@ def load(folder: str | Path, *, trust: bool = False) -> Any:
         raise ConfigError(f"{path / 'config.json'}: model_type: {error}") from error
     try:
         settings = port.parse_config(config.config)
-        network = _build(port, settings)
+        network = port.network(settings)
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
+        raise ConfigError(f"{path}: {error}; convert it again") from error
     _fill(network, path, config)
     return port.model(network, settings, path)
 
@@ -66,15 +65,6 @@ def _fill(network: nn.Module, path: Path, config: FolderConfig) -> None:
     network.load_weights(list(weights.items()), strict=True)
     network.eval()
     mx.eval(network.parameters())
-
-
-def _build(port: Port, settings: Any) -> nn.Module:
-    """The network, without weights."""
-    try:
-        return port.build(settings)
-    except Exception as error:  # sizes that cannot be meet MLX's and Python's own errors, of many types
-        reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"config.json: no {port.name} has these settings ({reason}); convert it again") from error
 
 
 def _check(path: Path, weights: dict[str, mx.array], expected: Mapping[str, mx.array], dtype: str) -> None:

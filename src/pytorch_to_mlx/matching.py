@@ -15,6 +15,9 @@ from pytorch_to_mlx.checkpoint import Checkpoint, open_checkpoint
 from pytorch_to_mlx.errors import ConfigError, SourceError, UnrecognisedSourceError, UsageError
 from pytorch_to_mlx.port import Asset, Part, Port, Variant
 
+MOST_SETTINGS = 16 * 2**20  # bytes of a file of settings
+AS_PUBLISHED = "give the files as they were published"
+
 
 @dataclass(frozen=True)
 class Match:
@@ -110,9 +113,6 @@ def match(
     return _checked(_matched(resolved, known, _configured(known, fitting, told), chosen))
 
 
-MOST_SETTINGS = 16 * 2**20  # bytes of a file of settings
-
-
 @dataclass
 class _Told:
     """What a source's own configuration files say, each read once."""
@@ -161,14 +161,14 @@ def _configured(port: Port, variant: Variant, told: _Told) -> Variant:
     settings = variant.settings
     if settings is None:
         return variant
-    where = " and ".join(settings.files)
+    where = " and ".join(str(told.path(name)) for name in settings.files)
     try:
         fields = port.dump_config(settings.config(told.contents(settings.files)))
         return replace(variant, config=port.parse_config(fields))
     except KeyError as error:
-        raise SourceError(f"{where} does not say {error.args[0]!r}, which {port.name} needs") from error
-    except (TypeError, ValueError, AttributeError, ConfigError) as error:
-        raise SourceError(f"{where} is not as {port.name} has it: {error}") from error
+        raise SourceError(f"{where}: no {error.args[0]!r}, which {port.name} needs; {AS_PUBLISHED}") from error
+    except (TypeError, ValueError, ArithmeticError, AttributeError, ConfigError) as error:
+        raise SourceError(f"{where}: not as {port.name} has it: {error}; {AS_PUBLISHED}") from error
 
 
 def _matched(source: hub.Source, port: Port, variant: Variant, chosen: _Chosen) -> Match:

@@ -223,6 +223,18 @@ class Port:
     reference: Reference
     imports: Mapping[str, Variant] = field(default_factory=dict)
 
+    def network(self, config: Any) -> nn.Module:
+        """The network of a configuration, without weights.
+
+        Raises:
+            ConfigError: there is none of these sizes.
+        """
+        try:
+            return self.build(config)
+        except Exception as error:  # sizes that cannot be meet MLX's and Python's own errors, of many types
+            reason = " ".join(str(error).split())[:200]
+            raise ConfigError(f"config.json: no {self.name} has these settings ({reason})") from error
+
     def parse_config(self, fields: Mapping[str, Any]) -> Any:
         """The configuration from its JSON form.
 
@@ -245,7 +257,7 @@ class Port:
         """The JSON form of a configuration."""
         from pydantic import TypeAdapter
 
-        return TypeAdapter(self.config_type).dump_python(config, mode="json")
+        return TypeAdapter(self.config_type).dump_python(config, mode="json", warnings=False)
 
 
 def floating_parameters(network: nn.Module) -> set[str]:

@@ -299,7 +299,7 @@ def test_what_torch_save_wrote_is_told_from_programs(tmp_path: Path) -> None:
 def test_inputs_of_other_names_are_told(tmp_path: Path) -> None:
     torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2)).save(str(tmp_path / "linear.pt"))  # type: ignore[union-attr]
     np.savez(tmp_path / "example.npz", other=np.ones((1, 2), np.float32))
-    with pytest.raises(UsageError, match="takes input; it does not run on --inputs"):
+    with pytest.raises(UsageError, match="takes input; it does not run on its example"):
         from_file(tmp_path / "linear.pt", str(tmp_path / "example.npz"))
 
 

@@ -61,7 +61,14 @@ def test_codes_of_every_recording_are_upstreams(proven: Proven) -> None:
 
 
 def test_sound_is_upstreams_whole_and_in_pieces(proven: Proven) -> None:
-    sound = {case.name: tap for case in proven.report.cases for tap in case.taps if tap.name in ("wav", "streamed")}
+    sound = {
+        (case.name, tap.name): tap
+        for case in proven.report.cases
+        for tap in case.taps
+        if tap.name in ("wav", "streamed")
+    }
+    whole = {(name, "wav") for name in ("decode/short", "decode/control", "decode/long", *(p.stem for p in SPEECH))}
+    assert sound.keys() == whole | {("decode/short", "streamed"), ("decode/long", "streamed")}
     assert all(tap.kind == "decibels" and tap.error <= -75 for tap in sound.values())
 
 

@@ -152,7 +152,7 @@ def _from_script(
     except RuntimeError as error:
         names = ", ".join(argument.name for argument in script._c._get_method("forward").schema.arguments[1:])
         reason = " ".join(str(error).split())[:200]
-        raise UsageError(f"{origin} takes {names}; it does not run on --inputs ({reason})") from error
+        raise UsageError(f"{origin} takes {names}; it does not run on its example ({reason})") from error
     before, module = dict(module_of_script(fresh).named_buffers()), module_of_script(warm)
     states = [
         value

@@ -10,6 +10,8 @@ import typer
 if TYPE_CHECKING:
     import numpy as np
 
+WAY_OUT = "make one with: pytorch-to-mlx tokenize DIR AUDIO --json -o FILE"
+
 
 def command(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A converted speech tokenizer, or a Chatterbox model.")],
@@ -69,14 +71,22 @@ def detokenize(
         paths = [output / f"{Path(name).stem}.wav" for name in found]
         if len(set(paths)) < len(paths):
             raise UsageError(f"{tokens} has recordings of one name; decode them one by one")
+        if held := next((path for path in paths if path.exists()), None):
+            raise UsageError(f"--output {output}: {held.name} is there already; name another folder")
     elif len(found) == 1:
         check_audio_output("--output", output)
         paths = [output]
     else:
         raise UsageError(f"{tokens} holds {len(found)} recordings: --output must be a folder that there is")
     model = load_model(folder, SpeechCodec, "speech codec", "Qwen/Qwen3-TTS-Tokenizer-12Hz")
-    for path, codes in zip(paths, found.values(), strict=True):
-        model.decode(codes).write(path)
+    decoded = []
+    for name, codes in found.items():
+        try:
+            decoded.append(model.decode(codes))
+        except UsageError as error:
+            raise UsageError(f"{tokens}: {name}: {error}; {WAY_OUT}") from error
+    for path, audio in zip(paths, decoded, strict=True):
+        audio.write(path)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
@@ -87,17 +97,16 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
     from pytorch_to_mlx.errors import UsageError
 
-    way_out = "make one with: pytorch-to-mlx tokenize DIR AUDIO --json -o FILE"
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is no JSON ({error}); {way_out}") from error
+        raise UsageError(f"{path} is no JSON ({error}); {WAY_OUT}") from error
     if not isinstance(held, dict) or not held:
-        raise UsageError(f"{path} does not hold tokens by the names of recordings; {way_out}")
+        raise UsageError(f"{path} does not hold tokens by the names of recordings; {WAY_OUT}")
     try:
         return {name: np.array(codes) for name, codes in held.items()}
     except ValueError as error:
-        raise UsageError(f"{path}: frames of tokens differ in length; {way_out}") from error
+        raise UsageError(f"{path}: frames of tokens differ in length; {WAY_OUT}") from error
 
 
 def _token(token: Any) -> str:

@@ -108,7 +108,7 @@ class WindowCache:
         if held is not None:
             keys, values = mx.concatenate([held[0], keys], axis=2), mx.concatenate([held[1], values], axis=2)
         kept = max(0, keys.shape[2] - self._window + 1)
-        self._held[layer] = (keys[:, :, kept:], values[:, :, kept:])
+        self._held[layer] = (mx.contiguous(keys[:, :, kept:]), mx.contiguous(values[:, :, kept:]))  # no views
         return keys, values
 
     def advance(self, count: int) -> None:

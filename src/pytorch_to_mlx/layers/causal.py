@@ -27,7 +27,7 @@ class Stream:
         """`x` (batch, time, channels) after the last `steps` that the layer was given, or padding in their place."""
         last = self._last.get(id(layer))
         x = _led(x, steps, padding_mode) if last is None else mx.concatenate([last, x], axis=1)
-        self._last[id(layer)] = x[:, x.shape[1] - steps :]
+        self._last[id(layer)] = mx.contiguous(x[:, x.shape[1] - steps :])  # a view would keep all of x
         return x
 
     @property

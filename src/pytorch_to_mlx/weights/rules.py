@@ -284,8 +284,7 @@ class Means(Rule):
 
     def compute(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         usage, sums = (a.astype(np.float32) for a in arrays)
-        with np.errstate(all="ignore"):
-            return [(sums / np.maximum(usage, np.float32(self.least))[:, None]).astype(arrays[1].dtype)]
+        return [(sums / np.maximum(usage, np.float32(self.least))[:, None]).astype(arrays[1].dtype)]
 
     @property
     def action(self) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from pytorch_to_mlx.errors import ConfigError
-
-MOST_LAYERS = 1000  # config.json comes from strangers, and layers are built one by one
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class DecoderConfig:
         layer_scale: a learned factor for each channel of what attention and feed-forward add (arXiv:2103.17239).
     """
 
-    num_layers: int
+    num_layers: Annotated[int, Field(le=1000)]
     hidden_size: int
     intermediate_size: int
     num_heads: int
@@ -63,8 +63,8 @@ class DecoderConfig:
         sizes = (self.num_layers, self.hidden_size, self.intermediate_size, self.num_heads, self.num_kv_heads)
         if min(*sizes, self.head_dim) < 1:
             raise ConfigError("decoder: every size must be at least 1")
-        if self.num_layers > MOST_LAYERS:
-            raise ConfigError(f"decoder: {self.num_layers} layers are more than any that is known")
+        if not 0 <= self.norm_eps < float("inf"):
+            raise ConfigError(f"decoder: norm_eps {self.norm_eps} is no small number")
         if self.num_heads % self.num_kv_heads:
             raise ConfigError(f"decoder: num_kv_heads {self.num_kv_heads} must divide num_heads {self.num_heads}")
         if self.rope_theta is not None and self.head_dim % 2:

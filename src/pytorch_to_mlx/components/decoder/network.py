@@ -37,7 +37,7 @@ class Decoder(nn.Module):
             self._rates = mx.array(inverse_frequencies(config.head_dim, config.rope_theta, config.rope_scaling))
 
     def __call__(self, embeddings: mx.array, cache: Cache | None = None) -> mx.array:
-        """Hidden states after the final norm.
+        """Hidden states, after the final norm where there is one.
 
         A single position of one sequence or two is computed in one call on the Linux CPU backend, in float32
         (`components/decoder/step.py`): evaluated at once, and a constant to `mx.grad`.
@@ -184,10 +184,10 @@ class FeedForward(nn.Module):
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         width, bias = config.intermediate_size, config.mlp_bias
-        self.activation = gelu if config.mlp == "gelu" else gelu_tanh
         if config.mlp == "swiglu":
             self.gate_up_proj = Linear(config.hidden_size, 2 * width, bias=bias)
         else:
+            self.activation = gelu if config.mlp == "gelu" else gelu_tanh
             self.up_proj = Linear(config.hidden_size, width, bias=bias)
         self.down_proj = Linear(width, config.hidden_size, bias=bias)
 

@@ -42,6 +42,10 @@ class MimiEncoderConfig:
     quantizers: Count = 16
     semantic_quantizers: Count = 1
 
+    def __post_init__(self) -> None:
+        if self.semantic_quantizers >= self.quantizers:
+            raise ValueError(f"{self.semantic_quantizers} of {self.quantizers} quantizers leave none for the sound")
+
     @property
     def hidden_size(self) -> int:
         """Channels of what is quantized."""
@@ -100,7 +104,7 @@ class Convolutions(nn.Module):
         return x
 
 
-class SplitQuantizer(nn.Module):
+class EncodingQuantizer(nn.Module):
     """Two residual quantizers of the same input: what is said, then how."""
 
     def __init__(self, config: MimiEncoderConfig) -> None:
@@ -128,7 +132,7 @@ class MimiEncoder(nn.Module):
         self.encoder_transformer = Decoder(config.transformer)
         size, stride = config.hidden_size, config.downsample
         self.downsample = CausalConv1d(size, size, 2 * stride, stride, bias=False, padding_mode="edge")
-        self.quantizer = SplitQuantizer(config)
+        self.quantizer = EncodingQuantizer(config)
 
     def __call__(self, samples: mx.array) -> mx.array:
         """Samples (batch, n) to codes (batch, ceil(n / samples_per_frame), quantizers) int32."""

@@ -8,10 +8,11 @@ from pytorch_to_mlx.components.mimi.quantizer import codebook_weights
 from pytorch_to_mlx.weights import Drop, Rename, WeightMap
 
 CODEBOOKS = 32  # of every published Mimi
+BEYOND = "of a codebook beyond those that are used"
 
 
-def weights(config: MimiEncoderConfig, codebooks: int = CODEBOOKS) -> WeightMap:
-    """The map of an encoder that uses the first of so many codebooks."""
+def weights(config: MimiEncoderConfig) -> WeightMap:
+    """The map of an encoder that uses the first of the codebooks."""
     semantic = config.semantic_quantizers
     return (
         WeightMap(
@@ -23,7 +24,7 @@ def weights(config: MimiEncoderConfig, codebooks: int = CODEBOOKS) -> WeightMap:
         )
         + MIMI.under("encoder_transformer.", "encoder_transformer.")
         + _quantizer("semantic", semantic, semantic)
-        + _quantizer("acoustic", config.quantizers - semantic, codebooks - semantic)
+        + _quantizer("acoustic", config.quantizers - semantic, CODEBOOKS - semantic)
     )
 
 
@@ -41,6 +42,3 @@ def _quantizer(which: str, used: int, there: int) -> WeightMap:
         else:
             rules += WeightMap(Drop(f"{codebook}embed_sum", BEYOND), Drop(f"{codebook}cluster_usage", BEYOND))
     return rules.under(path, path)
-
-
-BEYOND = "of a codebook beyond those that are used"

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from pytorch_to_mlx.components.decoder import DecoderConfig
-from pytorch_to_mlx.components.mimi import MimiEncoderConfig
+from pytorch_to_mlx.components.mimi import Count, MimiEncoderConfig
 
-Count = Annotated[int, Field(ge=1, le=64)]
+CODEBOOKS, USED = 32, 16
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class CodecDecoderConfig:
     transformer: DecoderConfig
     codebook_size: int = 2048
     codebook_dim: int = 512
-    quantizers: Count = 16
+    quantizers: Annotated[int, Field(ge=2, le=64)] = USED
     latent_dim: int = 1024
     channels: int = 1536
     ratios: tuple[Count, ...] = (2, 2)
@@ -38,6 +38,8 @@ class CodecDecoderConfig:
     def __post_init__(self) -> None:
         if self.channels % 2 ** len(self.rates):
             raise ValueError(f"{self.channels} channels cannot be halved {len(self.rates)} times")
+        if self.transformer.sliding_window is None:
+            raise ValueError("the decoder's transformer has no sliding window")
 
     @property
     def samples_per_frame(self) -> int:
@@ -51,7 +53,7 @@ class CodecConfig:
 
     encoder: MimiEncoderConfig
     decoder: CodecDecoderConfig
-    sample_rate: int = 24000
+    sample_rate: Annotated[int, Field(ge=1)] = 24000
 
 
 def encoder_transformer(given: Mapping[str, Any]) -> DecoderConfig:
@@ -94,11 +96,60 @@ def decoder_transformer(given: Mapping[str, Any]) -> DecoderConfig:
     )
 
 
-def from_json(told: Mapping[str, Any]) -> CodecConfig:
-    """The configuration of the model whose config.json says so; what is left out is upstream's default."""
+IMPLEMENTED = {
+    "encoder_valid_num_quantizers": USED,
+    "encoder_config.num_quantizers": CODEBOOKS,
+    "encoder_config.num_semantic_quantizers": 1,
+    "encoder_config.use_causal_conv": True,
+    "encoder_config.num_residual_layers": 1,
+    "encoder_config.use_conv_shortcut": False,
+    "encoder_config.audio_channels": 1,
+    "encoder_config.pad_mode": "constant",
+    "encoder_config.hidden_act": "gelu",
+    "encoder_config.rope_scaling": None,
+    "decoder_config.num_quantizers": USED,
+    "decoder_config.hidden_act": "silu",
+    "decoder_config.rope_scaling": None,
+}
+"""What of upstream's settings has one value here, which is also its default."""
+
+
+def _refuse_others(told: Mapping[str, Any]) -> None:
+    for path, known in IMPLEMENTED.items():
+        section, _, key = path.rpartition(".")
+        value = ((told.get(section) or {}) if section else told).get(key, known)
+        if value != known:
+            raise ValueError(f"{path} {value!r} is not implemented, only {known!r}")
+
+
+def from_json(told: Mapping[str, Any], heard: Mapping[str, Any] | None = None) -> CodecConfig:
+    """The configuration of the model whose config.json says so; what is left out is upstream's default.
+
+    Args:
+        told: config.json.
+        heard: preprocessor_config.json, where there is one.
+
+    Raises:
+        ValueError: a setting is not implemented, or two of them do not agree.
+    """
+    _refuse_others(told)
     encoder, decoder = told.get("encoder_config") or {}, told.get("decoder_config") or {}
-    if not encoder.get("use_causal_conv", True) or encoder.get("num_residual_layers", 1) != 1:
-        raise ValueError("an encoder that is not causal, or of several residual layers, is not known")
+    made = _sizes(told, encoder, decoder)
+    rate = made.sample_rate
+    agreeing = {
+        "input_sample_rate": (told.get("input_sample_rate", 24000), rate),
+        "encoder_config.sampling_rate": (encoder.get("sampling_rate", 24000), rate),
+        "preprocessor_config.json's sampling_rate": ((heard or {}).get("sampling_rate", 24000), rate),
+        "encode_downsample_rate": (told.get("encode_downsample_rate", 1920), made.encoder.samples_per_frame),
+        "decode_upsample_rate": (told.get("decode_upsample_rate", 1920), made.decoder.samples_per_frame),
+    }
+    for name, (value, expected) in agreeing.items():
+        if value != expected:
+            raise ValueError(f"{name} {value!r} does not agree with the rest, which makes it {expected}")
+    return made
+
+
+def _sizes(told: Mapping[str, Any], encoder: Mapping[str, Any], decoder: Mapping[str, Any]) -> CodecConfig:
     return CodecConfig(
         MimiEncoderConfig(
             encoder_transformer(encoder),
@@ -110,14 +161,11 @@ def from_json(told: Mapping[str, Any]) -> CodecConfig:
             compress=encoder.get("compress", 2),
             codebook_size=encoder.get("codebook_size", 2048),
             codebook_dim=encoder.get("codebook_dim", 256),
-            quantizers=told.get("encoder_valid_num_quantizers", 16),
-            semantic_quantizers=encoder.get("num_semantic_quantizers", 1),
         ),
         CodecDecoderConfig(
             decoder_transformer(decoder),
             codebook_size=decoder.get("codebook_size", 2048),
             codebook_dim=decoder.get("codebook_dim", 512),
-            quantizers=decoder.get("num_quantizers", 16),
             latent_dim=decoder.get("latent_dim", 1024),
             channels=decoder.get("decoder_dim", 1536),
             ratios=tuple(decoder.get("upsampling_ratios", (2, 2))),

@@ -25,15 +25,14 @@ class CodecStream(Stream):
 
     def __init__(self, transformer: DecoderConfig) -> None:
         super().__init__()
-        assert transformer.sliding_window is not None
-        self.cache = WindowCache(transformer.num_layers, transformer.sliding_window)
+        self.cache = WindowCache(transformer.num_layers, transformer.sliding_window or 1)
 
     @property
     def arrays(self) -> list[mx.array]:
         return super().arrays + self.cache.arrays
 
 
-class SplitQuantizer(nn.Module):
+class DecodingQuantizer(nn.Module):
     """The sum of what two quantizers make of the first codebook and of the others."""
 
     def __init__(self, config: CodecDecoderConfig) -> None:
@@ -52,8 +51,8 @@ class Transformer(Decoder):
 
     def __init__(self, config: CodecDecoderConfig) -> None:
         super().__init__(config.transformer)
-        self.input_proj = nn.Linear(config.latent_dim, config.transformer.hidden_size)
-        self.output_proj = nn.Linear(config.transformer.hidden_size, config.latent_dim)
+        self.input_proj = Linear(config.latent_dim, config.transformer.hidden_size)
+        self.output_proj = Linear(config.transformer.hidden_size, config.latent_dim)
 
     def __call__(self, embeddings: mx.array, cache: Cache | None = None) -> mx.array:
         """(batch, frames, latent_dim) to the same."""
@@ -115,7 +114,7 @@ class CodecDecoder(nn.Module):
         super().__init__()
         self.config = config
         latent, channels = config.latent_dim, config.channels
-        self.quantizer = SplitQuantizer(config)
+        self.quantizer = DecodingQuantizer(config)
         self.pre_conv = CausalConv1d(config.codebook_dim, latent, 3)
         self.pre_transformer = Transformer(config)
         self.upsample = [

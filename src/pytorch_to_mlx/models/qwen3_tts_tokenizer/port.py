@@ -30,7 +30,7 @@ def _is_12hz(contents: Mapping[str, Any]) -> bool:
 
 
 def _config(contents: Mapping[str, Any]) -> CodecConfig:
-    return from_json(contents[CONFIG])
+    return from_json(contents[CONFIG], contents[FRONT_END])
 
 
 def _run(model: Qwen3CodecModel, inputs: Mapping[str, np.ndarray], noise: Mapping[str, np.ndarray]) -> None:
