@@ -58,9 +58,9 @@ def detokenize(
 
     Examples:
 
-      pytorch-to-mlx tokenize codec-mlx speech.wav --json -o tokens.json
+      pytorch-to-mlx detokenize codec-mlx tokens.json -o again.wav   # of: tokenize codec-mlx speech.wav --json
 
-      pytorch-to-mlx detokenize codec-mlx tokens.json -o again.wav
+      pytorch-to-mlx detokenize codec-mlx tokens-of-many.json -o folder
     """
     from pytorch_to_mlx.cli.output import check_audio_output, load_model
     from pytorch_to_mlx.errors import UsageError
