@@ -424,6 +424,61 @@ class Again(nn.Module):
         return torch.cat([late, early], -1)
 
 
+class Peephole(nn.Module):
+    """Weights that are nothing, or next to it, as some are initialised."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.zero = nn.Parameter(torch.zeros(8, 8))
+        self.linear = nn.Linear(8, 8)
+        self.faint = nn.Parameter(1e-7 * torch.randn(8, 8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(x) + x @ self.zero + x @ self.faint
+
+
+class Prior(nn.Module):
+    """Distributions, which check their arguments' values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        mean, deviation = self.linear(x).chunk(2, -1)
+        posterior = torch.distributions.Normal(mean, deviation.exp())
+        prior = torch.distributions.Normal(torch.zeros_like(mean), torch.ones_like(mean))
+        return torch.distributions.kl_divergence(posterior, prior), posterior.log_prob(x[..., :4])
+
+
+class Windows(nn.Module):
+    """Windows that are made where they are used."""
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        made = [
+            torch.hamming_window(32),
+            torch.hamming_window(32, False, 0.6, 0.3),
+            torch.blackman_window(32),
+            torch.bartlett_window(32, periodic=False),
+            torch.kaiser_window(32),
+            torch.kaiser_window(32, False, 5.0),
+            torch.hamming_window(1),
+        ]
+        return [x * window for window in made]
+
+
+class Started(nn.Module):
+    """A recurrent layer that starts from tensors which are no buffers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.ModuleList(nn.LSTM(8, 4, batch_first=True) for _ in range(2))
+        self.start = (torch.randn(1, 2, 4), torch.randn(1, 2, 4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner[0](x, self.start)[0] + self.inner[1](x, self.start)[0]
+
+
 class Past(nn.Module):
     """The usual mask of positions after a past whose length varies."""
 
@@ -476,6 +531,10 @@ MODULES: dict[str, tuple[nn.Module, tuple[torch.Tensor, ...]]] = {
     "named": (Named(), (drawn(*PLAIN),)),
     "pairs": (Pairs(), (drawn(3, 8),)),
     "once": (Once(), (drawn(2, 8, 5),)),
+    "peephole": (Peephole(), (drawn(*PLAIN),)),
+    "prior": (Prior(), (drawn(*PLAIN),)),
+    "windows": (Windows(), (drawn(2, 32),)),
+    "started": (Started(), (drawn(*PLAIN),)),
     "caches": (Caches(), (drawn(1, 4, 8), torch.arange(4))),
     "again": (Again(), (drawn(*PLAIN),)),
     "past": (Past(), (drawn(*PLAIN), drawn(2, 3, 8))),
