@@ -579,6 +579,28 @@ def test_a_wrong_state_is_named() -> None:
     assert {case.first_divergence for case in report.cases} == {"state layers.0.seen"}
 
 
+class Carrying(nn.Module):
+    """Keeps a tensor in an attribute, where torch does not look for states."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+        self.last = (torch.zeros(2, 8), 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.linear(x) + self.last[0]
+        self.last = (y, 3)
+        return y
+
+
+def test_what_is_kept_beside_buffers_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTORCH_TO_MLX_TRUSTED", str(tmp_path / "trusted"))
+    module = Carrying().eval()
+    captured = capture(subject_of(module, (drawn(2, 8),), origin="carrying"), tmp_path / "made")
+    assert captured.report.passed and "a call changes last, which is no buffer" in captured.settings.notes[0]
+    assert not module.last[0].any()
+
+
 def test_fixed_sizes_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (note,) = made("overlapping", tmp_path, monkeypatch).settings.notes
     assert note.startswith("sizes are fixed as in the example: ")

@@ -171,8 +171,15 @@ def observe(program: Program, module: torch.nn.Module, args: Sequence[Any], kwar
         calls.append(ModuleCall(path, given, tuple(results), absent))
 
     with torch.no_grad(), torch.random.fork_rng(devices=[]), undisturbed(module):
+        before = _held(module)
         with watching(module, seen):
             module(*copied(args), **copied(dict(kwargs)))
+        after = _held(module)
+        program.notes += tuple(
+            f"a call changes {name}, which is no buffer: the captured model begins with the same each time"
+            for name, value in before.items()
+            if not _same(value, after.get(name, []))
+        )
         try:
             _run(program)
         except Exception as error:
@@ -180,6 +187,22 @@ def observe(program: Program, module: torch.nn.Module, args: Sequence[Any], kwar
             program.notes += (f"the model's outputs alone are compared: torch cannot run its graph ({reason})",)
             return
     program.observed = calls
+
+
+def _held(module: torch.nn.Module) -> dict[str, list[torch.Tensor]]:
+    """What the tensors among plain attributes hold, by the attribute's name."""
+    found: dict[str, list[torch.Tensor]] = {}
+    for path, each in module.named_modules():
+        for key, value in () if isinstance(each, torch.jit.ScriptModule) else _plain(each):
+            leaves = [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
+            if leaves:
+                found[f"{path}.{key}".removeprefix(".")] = [leaf.detach().clone() for leaf in leaves]
+    return found
+
+
+def _same(before: Sequence[torch.Tensor], after: Sequence[torch.Tensor]) -> bool:
+    pairs = zip(before, after, strict=False)
+    return len(before) == len(after) and all(a.shape == b.shape and torch.equal(a, b) for a, b in pairs)
 
 
 def tensors_of(arguments: Mapping[str, Any]) -> list[tuple[str, torch.Tensor]]:
