@@ -175,6 +175,7 @@ def _export(
         if dynamic:
             given = inspect.signature(module.forward).bind(*args, **kwargs)
             shapes = pytree.tree_map(partial(_any_size, dynamic == "batch"), dict(given.arguments))
+        args, kwargs = copied((args, kwargs))  # on which torch leaves marks, of dynamic sizes say
         return torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
 
 

@@ -156,9 +156,13 @@ class _Proof:
 
     def _other(self, given: Example, theirs: Values) -> tuple[Example, Values]:
         """Other values that the original takes: of all inputs, or but for integers that may have to be as they are."""
-        integers = [place for place, tensor in enumerate(given.tensors) if not tensor.is_floating_point()]
+        floats = [place for place, tensor in enumerate(given.tensors) if tensor.is_floating_point()]
+        integers = [place for place in range(len(given.tensors)) if place not in floats]
+        ways = ((), *((place,) for place in integers), tuple(integers))
+        # Numbers of places may be floats too, as in boxes whose first column is their image's.
+        ways += tuple((*integers, place) for place in floats if len(floats) > 1)
         failure: Exception | None = None
-        for kept in ((), *((place,) for place in integers), tuple(integers)):
+        for kept in ways:
             try:
                 return self._with_other_values(given, theirs, kept)
             except Exception as error:  # the original's own checks
