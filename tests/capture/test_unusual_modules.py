@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections import deque
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -424,6 +425,88 @@ class Again(nn.Module):
         return torch.cat([late, early], -1)
 
 
+class Peephole(nn.Module):
+    """Weights that are nothing, or next to it, as some are initialised."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.zero = nn.Parameter(torch.zeros(8, 8))
+        self.linear = nn.Linear(8, 8)
+        self.faint = nn.Parameter(1e-7 * torch.randn(8, 8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(x) + x @ self.zero + x @ self.faint
+
+
+class Prior(nn.Module):
+    """Distributions, which check their arguments' values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        mean, deviation = self.linear(x).chunk(2, -1)
+        posterior = torch.distributions.Normal(mean, deviation.exp())
+        prior = torch.distributions.Normal(torch.zeros_like(mean), torch.ones_like(mean))
+        return torch.distributions.kl_divergence(posterior, prior), posterior.log_prob(x[..., :4])
+
+
+class Windows(nn.Module):
+    """Windows that are made where they are used."""
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        made = [
+            torch.hamming_window(32),
+            torch.hamming_window(32, False, 0.6, 0.3),
+            torch.blackman_window(32),
+            torch.bartlett_window(32, periodic=False),
+            torch.kaiser_window(32),
+            torch.kaiser_window(32, False, 5.0),
+            torch.hamming_window(1),
+        ]
+        return [x * window for window in made]
+
+
+class Started(nn.Module):
+    """A recurrent layer that starts from tensors which are no buffers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.ModuleList(nn.LSTM(8, 4, batch_first=True) for _ in range(2))
+        self.start = (torch.randn(1, 2, 4), torch.randn(1, 2, 4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner[0](x, self.start)[0] + self.inner[1](x, self.start)[0]
+
+
+class Filled(nn.Module):
+    """Elements that a mask chooses come from elsewhere; a table of each size is kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.tables = nn.Linear(8, 8), {}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if len(x) not in self.tables:
+            self.tables[len(x)] = torch.arange(len(x)) % 2 == 0
+        y, z, rows = self.linear(x), x.clone(), self.tables[len(x)]
+        z[y > 0.2] = y[y > 0.2]
+        z[rows] = (2 * y)[rows]
+        return z
+
+
+class Boxes(nn.Module):
+    """Boxes whose first column is the number of their image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+
+    def forward(self, image: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+        return self.conv(image)[boxes[:, 0].long()].mean((2, 3)) * boxes[:, 1:]
+
+
 class Past(nn.Module):
     """The usual mask of positions after a past whose length varies."""
 
@@ -476,6 +559,12 @@ MODULES: dict[str, tuple[nn.Module, tuple[torch.Tensor, ...]]] = {
     "named": (Named(), (drawn(*PLAIN),)),
     "pairs": (Pairs(), (drawn(3, 8),)),
     "once": (Once(), (drawn(2, 8, 5),)),
+    "peephole": (Peephole(), (drawn(*PLAIN),)),
+    "prior": (Prior(), (drawn(*PLAIN),)),
+    "windows": (Windows(), (drawn(2, 32),)),
+    "started": (Started(), (drawn(*PLAIN),)),
+    "filled": (Filled(), (drawn(*PLAIN),)),
+    "boxes": (Boxes(), (drawn(2, 3, 6, 6), torch.cat([torch.tensor([[0.0], [1.0], [1.0]]), drawn(3, 4)], 1))),
     "caches": (Caches(), (drawn(1, 4, 8), torch.arange(4))),
     "again": (Again(), (drawn(*PLAIN),)),
     "past": (Past(), (drawn(*PLAIN), drawn(2, 3, 8))),
@@ -518,6 +607,70 @@ def test_a_wrong_state_is_named() -> None:
     wrong = replace(generated, source=swapped)
     report = prove(subject, wrong, built(wrong, program), Sizes(program))
     assert {case.first_divergence for case in report.cases} == {"state layers.0.seen"}
+
+
+class Carrying(nn.Module):
+    """Keeps a tensor in an attribute, where torch does not look for states."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+        self.last = (torch.zeros(2, 8), 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.linear(x) + self.last[0]
+        self.last = (y, 3)
+        return y
+
+
+def test_what_is_kept_beside_buffers_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTORCH_TO_MLX_TRUSTED", str(tmp_path / "trusted"))
+    module = Carrying().eval()
+    captured = capture(subject_of(module, (drawn(2, 8),), origin="carrying"), tmp_path / "made")
+    (note,) = captured.settings.notes
+    assert (
+        captured.report.passed
+        and "second call of the original gives other results, for it keeps values in last" in note
+    )
+    assert not module.last[0].any()
+
+
+class Queueing(nn.Module):
+    """Keeps what it was given in a container of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.seen = nn.Linear(8, 8), deque([torch.zeros(2, 8)] * 3, maxlen=3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.seen.append(self.linear(x))
+        return torch.cat(list(self.seen), -1)
+
+
+def test_the_users_containers_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTORCH_TO_MLX_TRUSTED", str(tmp_path / "trusted"))
+    module = Queueing().eval()
+    captured = capture(subject_of(module, (drawn(2, 8),), origin="queueing"), tmp_path / "made")
+    assert len(module.seen) == 3 and not any(each.any() for each in module.seen)
+    assert captured.report.passed and "keeps values in seen" in captured.settings.notes[0]
+
+
+def test_chance_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTORCH_TO_MLX_TRUSTED", str(tmp_path / "trusted"))
+    captured = capture(subject_of(Chance().eval(), (drawn(2, 8),), origin="chance"), tmp_path / "made")
+    assert "the original draws random numbers, which the captured model does otherwise" in captured.settings.notes
+    assert not captured.report.passed
+
+
+class Chance(nn.Module):
+    """Adds noise, in evaluation too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(x) + torch.randn_like(x)
 
 
 def test_fixed_sizes_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Operators without a lowering that torch itself writes in terms of others: its own decompositions, and no more."""
+"""Operators without a lowering that torch itself writes in terms of others: its own decompositions, and windows."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch._decomp import core_aten_decompositions, decomposition_table
 
+from pytorch_to_mlx.capture import windows
 from pytorch_to_mlx.capture.operators import INEXPRESSIBLE, LOWERINGS
 
 # Of these torch's compiler keeps the operator, so that they are not in its core table.
@@ -21,7 +22,7 @@ def decompositions() -> dict[torch._ops.OpOverload, Callable[..., Any]]:
 
     Composites that have a lowering stay whole, since that is what a person would have written.
     """
-    known = dict(core_aten_decompositions().items())
+    known = dict(core_aten_decompositions().items()) | windows.decompositions()
     for name in ALSO:
         packet, _, overload = name.partition(".")
         operator = getattr(getattr(torch.ops.aten, packet), overload)

@@ -170,11 +170,12 @@ def _sizes(program: Program) -> Iterator[sympy.Expr]:
 def _export(
     module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: str
 ) -> torch.export.ExportedProgram:
-    with torch.no_grad(), _quiet(), _named_inputs(module, args, kwargs), any_number_of_steps():
+    with torch.no_grad(), _quiet(), _named_inputs(module, args, kwargs), any_number_of_steps(), _unvalidated():
         shapes = None
         if dynamic:
             given = inspect.signature(module.forward).bind(*args, **kwargs)
             shapes = pytree.tree_map(partial(_any_size, dynamic == "batch"), dict(given.arguments))
+        args, kwargs = copied((args, kwargs))  # on which torch leaves marks, of dynamic sizes say
         return torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
 
 
@@ -247,6 +248,17 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+
+
+@contextmanager
+def _unvalidated() -> Iterator[None]:
+    """Without the checks of torch.distributions, which ask for values."""
+    before = torch.distributions.Distribution._validate_args
+    torch.distributions.Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        torch.distributions.Distribution.set_default_validate_args(before)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -160,6 +160,8 @@ class _Writer:
         found = {each: layer_of(program, each) for each in self.calls[1:]}
         self.layers = {each: layer for each, layer in found.items() if layer is not None}
         self.layers = {each: layer for each, layer in self.layers.items() if self._always_layer(each)}
+        for each, layer in self.layers.items():
+            self._give_constants_away(each, layer.inputs)
         self.ownership = Ownership(root, program, self.layers)
         self.classes = Classes()
         self.observed: dict[str, list[ModuleCall]] = {}
@@ -174,6 +176,17 @@ class _Writer:
         same = [other for other in self.calls if other.path == each.path]
         inside = any(other.path.startswith(f"{each.path}.") for other in self.calls)
         return all(other in self.layers for other in same) and not inside
+
+    def _give_constants_away(self, each: Call, inputs: Sequence[fx.Node]) -> None:
+        """Tensors that a layer is called with belong to whoever calls it, though torch counts them among its own."""
+        program = self.program
+        for node in inputs:
+            name = program.states.get(node, "")
+            if not name.startswith(f"{each.path}."):
+                continue
+            moved = f"{each.path.rpartition('.')[0]}.{name.rpartition('.')[2]}".removeprefix(".")
+            moved = free_name(moved, program.tensors)
+            program.states[node], program.tensors[moved] = moved, program.tensors.pop(name)
 
     def write(self) -> Generated:
         for each in self.calls:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -145,11 +146,9 @@ def undisturbed(module: torch.nn.Module) -> Iterator[Callable[[], bool]]:
                 attributes[key] = value
                 if isinstance(value, torch.Tensor):
                     value.copy_(before)
-                elif type(value) is dict:
+                elif type(value) in CONTAINERS:
                     value.clear()
-                    value.update(before)
-                elif type(value) is list:
-                    value[:] = before
+                    (value.update if hasattr(value, "update") else value.extend)(before)
 
 
 def copied(values: Any) -> Any:
@@ -180,6 +179,45 @@ def observe(program: Program, module: torch.nn.Module, args: Sequence[Any], kwar
             program.notes += (f"the model's outputs alone are compared: torch cannot run its graph ({reason})",)
             return
     program.observed = calls
+    if not program.mutated:
+        program.notes += _repeated(module, args, kwargs)
+
+
+def _repeated(module: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[str, ...]:
+    """What to say of a model whose second call gives something else, and not by way of its buffers."""
+
+    def result(seed: int) -> list[torch.Tensor]:
+        torch.manual_seed(seed)
+        found = module(*copied(args), **copied(dict(kwargs)))
+        return [leaf.clone() for leaf in pytree.tree_leaves(found) if isinstance(leaf, torch.Tensor)]
+
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), undisturbed(module):
+        before, first = _held(module), result(0)
+        after, second = _held(module), result(0)
+        if not _same(first, second):
+            changed = sorted(n for n in before | after if not _same(before.get(n, []), after.get(n, [])))
+            kept = f"keeps values in {', '.join(changed)}" if changed else "keeps values between calls"
+            way = "what is captured is its first call: register what it keeps as buffers"
+            return (f"a second call of the original gives other results, for it {kept}, and {way}",)
+        if not _same(first, result(1)):
+            return ("the original draws random numbers, which the captured model does otherwise",)
+    return ()
+
+
+def _held(module: torch.nn.Module) -> dict[str, list[torch.Tensor]]:
+    """The tensors and numbers among plain attributes, by the attribute's name."""
+    found: dict[str, list[torch.Tensor]] = {}
+    for path, each in module.named_modules():
+        for key, value in () if isinstance(each, torch.jit.ScriptModule) else _plain(each):
+            leaves = [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor | int | float)]
+            if leaves:
+                found[f"{path}.{key}".removeprefix(".")] = [torch.as_tensor(leaf).detach().clone() for leaf in leaves]
+    return found
+
+
+def _same(before: Sequence[torch.Tensor], after: Sequence[torch.Tensor]) -> bool:
+    pairs = zip(before, after, strict=False)
+    return len(before) == len(after) and all(a.shape == b.shape and torch.equal(a, b) for a, b in pairs)
 
 
 def tensors_of(arguments: Mapping[str, Any]) -> list[tuple[str, torch.Tensor]]:
@@ -223,6 +261,7 @@ def _named(module: torch.nn.Module, args: tuple, kwargs: dict) -> dict[str, Any]
     return named
 
 
+CONTAINERS = (dict, list, set, deque, OrderedDict, defaultdict)
 INTERNALS = set(torch.nn.Module().__dict__)
 
 
@@ -240,7 +279,7 @@ def _contents(value: Any) -> Any:
     """A copy of what a call may change in place."""
     if isinstance(value, torch.Tensor):
         return value.detach().clone()
-    return value.copy() if type(value) in (dict, list) else None  # others' own types may refuse to change
+    return value.copy() if type(value) in CONTAINERS else None  # others' own types may refuse to change
 
 
 def _buffers(module: torch.nn.Module) -> Iterator[tuple[torch.nn.Module, str, torch.Tensor]]:

@@ -156,9 +156,13 @@ class _Proof:
 
     def _other(self, given: Example, theirs: Values) -> tuple[Example, Values]:
         """Other values that the original takes: of all inputs, or but for integers that may have to be as they are."""
-        integers = [place for place, tensor in enumerate(given.tensors) if not tensor.is_floating_point()]
+        floats = [place for place, tensor in enumerate(given.tensors) if tensor.is_floating_point()]
+        integers = [place for place in range(len(given.tensors)) if place not in floats]
+        ways = ((), *((place,) for place in integers), tuple(integers))
+        # Numbers of places may be floats too, as in boxes whose first column is their image's.
+        ways += tuple((*integers, place) for place in floats if len(floats) > 1)
         failure: Exception | None = None
-        for kept in ((), *((place,) for place in integers), tuple(integers)):
+        for kept in ways:
             try:
                 return self._with_other_values(given, theirs, kept)
             except Exception as error:  # the original's own checks
@@ -281,19 +285,23 @@ class _Proof:
         return mine.transpose(self.orders[name][0]).reshape(theirs.shape)
 
     def _controls(self, cases: Sequence[tuple[Example, Values]]) -> Controls:
-        """Matrices of the first, middle and last layers, off by noise of 1 %: the comparison must fail each time.
+        """Matrices of the first, middle and last layers, off by noise of 1 %: the comparison must fail.
 
-        Where outputs alone are compared, which may be saturated probabilities, or numbers have few digits, more noise
-        is tried before one gives up.
+        More noise is tried before one gives up: outputs may be saturated probabilities, numbers may have few digits,
+        and weights small. A weight that hardly counts moves nothing in PyTorch either, and is left out where another
+        one is noticed.
         """
         floats = [(name, value) for name, value in self.weights if mx.issubdtype(value.dtype, mx.floating)]
         # A quantized layer's biases count for nothing behind a norm, whose outputs sum to zero.
         matrices = [name for name, value in floats if value.ndim > 1 and not name.endswith(".biases")]
         matrices = matrices or [name for name, _ in floats]
+        live = {name for name, value in floats if mx.any(value != 0)}  # noise is a share of the value
+        matrices = [name for name in matrices if name in live] or matrices
         places = sorted({round(place * (len(matrices) - 1) / (CONTROLS - 1)) for place in range(CONTROLS)})
         chosen = [matrices[place] for place in places] if matrices else []
-        factors = (1,) if self.subject.is_eager and self.bar is BAR else (1, 10, 100)
-        unmoved = [name for name in chosen if not any(self._notices(name, factor, cases) for factor in factors)]
+        unmoved = [name for name in chosen if not any(self._notices(name, factor, cases) for factor in (1, 10, 100))]
+        if len(unmoved) < len(chosen):
+            chosen, unmoved = [name for name in chosen if name not in unmoved], []
         return Controls(len(chosen), tuple(unmoved), len(self.weights) - len(chosen))
 
     def _notices(self, name: str, factor: float, cases: Sequence[tuple[Example, Values]]) -> bool:

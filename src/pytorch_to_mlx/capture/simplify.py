@@ -15,6 +15,7 @@ from torch import fx
 from pytorch_to_mlx.capture.clean import operator_name, same_shape, same_size
 from pytorch_to_mlx.capture.code import Code, item
 from pytorch_to_mlx.capture.emitter import Emitter, Tensor
+from pytorch_to_mlx.capture.operators.indexing import takes_mask
 from pytorch_to_mlx.capture.operators.registry import lowers
 from pytorch_to_mlx.capture.state import Program
 
@@ -50,7 +51,7 @@ def lower_expand_dims(e: Emitter, x: Tensor, axes: Sequence[int]) -> Code:
 
 def simplify(program: Program) -> None:
     """Rewrite the graph."""
-    for replace in (_nothing, _constant_truth, _choice, _lookup, _joined, _hoisted, _joined):
+    for replace in (_nothing, _constant_truth, _choice, _masked, _lookup, _joined, _hoisted, _joined):
         for node in list(program.graph.nodes):
             if node.op == "call_function" and node.users and isinstance(node.meta.get("val"), torch.Tensor):
                 replace(program.graph, node)
@@ -74,6 +75,34 @@ def _nothing(graph: fx.Graph, node: Any) -> None:
         x, other = other, x
     if isinstance(other, int | float) and not isinstance(other, bool) and other == neutral and _alike(x, node):
         node.replace_all_uses_with(x)
+
+
+def _masked(graph: fx.Graph, node: Any) -> None:
+    """x[mask] = y[mask], whose parts have no known shape, is a choice of elements."""
+    if operator_name(node) != "aten.index_put.default" or any(node.args[3:]):
+        return
+    x, indices, values = node.args[:3]
+    if not isinstance(values, fx.Node) or not takes_mask(values, operator_name(values)):
+        return
+    y, others = values.args[:2]
+    if len(indices) != 1 or len(others) != 1 or not _is_same(indices[0], others[0]) or not _alike(y, node):  # type: ignore[arg-type,index]
+        return
+    (mask,) = indices
+    with graph.inserting_before(node):
+        made = mask
+        for _ in range(node.meta["val"].ndim - mask.meta["val"].ndim):
+            value = made.meta["val"].unsqueeze(-1)
+            made = graph.call_function(aten.unsqueeze.default, (made, -1))
+            made.meta = dict(node.meta) | {"val": value, "print": None}
+        chosen = graph.call_function(aten.where.self, (made, y, x))
+    chosen.meta = dict(node.meta)
+    node.replace_all_uses_with(chosen)
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    """Whether two nodes compute the same of the same."""
+    alike = isinstance(a, fx.Node) and isinstance(b, fx.Node) and a.op == b.op == "call_function"
+    return a is b or (alike and (a.target, a.args, a.kwargs) == (b.target, b.args, b.kwargs))
 
 
 def _alike(x: Any, node: fx.Node) -> bool:
