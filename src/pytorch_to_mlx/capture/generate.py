@@ -106,13 +106,13 @@ def unsupported(program: Program, origins: Origins) -> list[Unsupported]:
     for node in program.graph.nodes:
         name = operator_name(node) if node.op == "call_function" else ""
         counts = name not in LOWERINGS and name not in ("", "operator.getitem")
-        if (counts and (name in INEXPRESSIBLE or not is_size(node))) or takes_mask(node, name):
+        if (counts and (name in INEXPRESSIBLE or not is_size(node))) or takes_mask(node):
             found.setdefault(name, []).append(node)
     return [
         Unsupported(
             name,
             len(nodes),
-            INEXPRESSIBLE.get(name, NO_STATIC_SHAPE if takes_mask(nodes[0], name) else ""),
+            INEXPRESSIBLE.get(name, NO_STATIC_SHAPE if takes_mask(nodes[0]) else ""),
             tuple(dict.fromkeys(filter(None, map(origins.line, nodes)))),
         )
         for name, nodes in found.items()

@@ -204,7 +204,7 @@ class _Proof:
                 judge(*copied(args), **copied(kwargs))
             with watching(module, seen) if self.subject.is_eager else nullcontext():
                 result = judge(*args, **kwargs)
-            if judge is module:
+            if self.subject.is_eager:
                 buffers = dict(module.named_buffers())
                 values |= {f"{STATE}{name}": _array(buffers[name]) for name in self.generated.states.values()}
         outputs = [leaf for leaf in result_leaves(plain(result)) if isinstance(leaf, torch.Tensor)]
@@ -233,7 +233,7 @@ class _Proof:
                 result = self.network(*arrays)
             leaves = [_numpy(leaf) for leaf in result_leaves(result) if isinstance(leaf, mx.array)]
             now = dict(tree_flatten(self.network.parameters()))
-            if self.subject.judge is None:
+            if self.subject.is_eager:
                 values |= {f"{STATE}{theirs}": _numpy(now[mine]) for mine, theirs in self.generated.states.items()}
         except (ValueError, TypeError, RuntimeError, IndexError, AttributeError) as error:
             reason = " ".join(str(error).split())[:200]

@@ -82,7 +82,7 @@ def _masked(graph: fx.Graph, node: Any) -> None:
     if operator_name(node) != "aten.index_put.default" or any(node.args[3:]):
         return
     x, indices, values = node.args[:3]
-    if not isinstance(values, fx.Node) or not takes_mask(values, operator_name(values)):
+    if not isinstance(values, fx.Node) or not takes_mask(values):
         return
     y, others = values.args[:2]
     if len(indices) != 1 or len(others) != 1 or not _is_same(indices[0], others[0]) or not _alike(y, node):  # type: ignore[arg-type,index]

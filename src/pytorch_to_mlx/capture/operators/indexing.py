@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from pytorch_to_mlx.capture.clean import operator_name
 from pytorch_to_mlx.capture.code import Code, as_code, binary, call, item, method
 from pytorch_to_mlx.capture.emitter import Emitter, Tensor
 from pytorch_to_mlx.capture.operators.diagonals import storage_order
@@ -57,9 +58,9 @@ def index_select(e: Emitter, x: Tensor, dim: int, index: Tensor) -> Code:
     return call("mx.take", x, line, axis=dim)
 
 
-def takes_mask(node: fx.Node, name: str) -> bool:
+def takes_mask(node: fx.Node) -> bool:
     """Whether this picks elements by a mask, so that its shape depends on data."""
-    if name not in ("aten.index.Tensor", "aten._unsafe_index.Tensor"):
+    if operator_name(node) not in ("aten.index.Tensor", "aten._unsafe_index.Tensor"):
         return False
     return any(isinstance(each, fx.Node) and each.meta["val"].dtype in MASKS for each in node.args[1])  # type: ignore[union-attr]
 

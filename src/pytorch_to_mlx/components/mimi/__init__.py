@@ -2,6 +2,6 @@
 
 from pytorch_to_mlx.components.mimi.network import Count, MimiEncoder, MimiEncoderConfig
 from pytorch_to_mlx.components.mimi.quantizer import ResidualQuantizer, codebook_weights
-from pytorch_to_mlx.components.mimi.weights import weights
+from pytorch_to_mlx.components.mimi.weights import CODEBOOKS, weights
 
-__all__ = ["Count", "MimiEncoder", "MimiEncoderConfig", "ResidualQuantizer", "codebook_weights", "weights"]
+__all__ = ["CODEBOOKS", "Count", "MimiEncoder", "MimiEncoderConfig", "ResidualQuantizer", "codebook_weights", "weights"]

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from pytorch_to_mlx.components.decoder import DecoderConfig
-from pytorch_to_mlx.components.mimi import Count, MimiEncoderConfig
+from pytorch_to_mlx.components.mimi import CODEBOOKS, Count, MimiEncoderConfig
 
-CODEBOOKS, USED = 32, 16
+USED = 16
 
 
 @dataclass(frozen=True)
@@ -58,41 +58,43 @@ class CodecConfig:
 
 def encoder_transformer(given: Mapping[str, Any]) -> DecoderConfig:
     """Mimi's transformer by the names of its configuration."""
-    hidden, heads = given.get("hidden_size", 512), given.get("num_attention_heads", 8)
-    return DecoderConfig(
-        num_layers=given.get("num_hidden_layers", 8),
-        hidden_size=hidden,
-        intermediate_size=given.get("intermediate_size", 2048),
-        num_heads=heads,
-        num_kv_heads=given.get("num_key_value_heads", 8),
-        head_dim=given.get("head_dim") or hidden // heads,
+    return _transformer(
+        given,
+        (512, 2048, 8),
         norm="layer",
         norm_eps=given.get("norm_eps", 1e-5),
         final_norm=False,
         mlp="gelu",
-        qkv_bias=given.get("attention_bias", False),
-        output_bias=given.get("attention_bias", False),
         rope_theta=given.get("rope_theta", 10000.0),
-        layer_scale=True,
     )
 
 
 def decoder_transformer(given: Mapping[str, Any]) -> DecoderConfig:
     """The decoder's transformer by the names of its configuration."""
-    hidden, heads = given.get("hidden_size", 1024), given.get("num_attention_heads", 16)
+    return _transformer(
+        given,
+        (1024, 3072, 16),
+        norm_eps=given.get("rms_norm_eps", 1e-5),
+        rope_theta=float(given.get("rope_theta", 10000)),
+        sliding_window=given.get("sliding_window", 72),
+    )
+
+
+def _transformer(given: Mapping[str, Any], defaults: tuple[int, int, int], **others: Any) -> DecoderConfig:
+    """What both tell by the same names; the defaults are of the hidden size, the intermediate one, and the heads."""
+    hidden, heads = given.get("hidden_size", defaults[0]), given.get("num_attention_heads", defaults[2])
+    bias = given.get("attention_bias", False)
     return DecoderConfig(
         num_layers=given.get("num_hidden_layers", 8),
         hidden_size=hidden,
-        intermediate_size=given.get("intermediate_size", 3072),
+        intermediate_size=given.get("intermediate_size", defaults[1]),
         num_heads=heads,
-        num_kv_heads=given.get("num_key_value_heads", 16),
+        num_kv_heads=given.get("num_key_value_heads", defaults[2]),
         head_dim=given.get("head_dim") or hidden // heads,
-        norm_eps=given.get("rms_norm_eps", 1e-5),
-        qkv_bias=given.get("attention_bias", False),
-        output_bias=given.get("attention_bias", False),
-        rope_theta=float(given.get("rope_theta", 10000)),
-        sliding_window=given.get("sliding_window", 72),
+        qkv_bias=bias,
+        output_bias=bias,
         layer_scale=True,
+        **others,
     )
 
 
