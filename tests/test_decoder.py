@@ -236,6 +236,34 @@ def test_any_division_into_calls_gives_the_same(config: DecoderConfig) -> None:
         close(mx.concatenate(parts, axis=1), whole)
 
 
+@pytest.mark.parametrize("config", [LLAMA_LIKE, QWEN3_LIKE], ids=["llama", "qwen3"])
+def test_padded_sequences_are_what_they_are_alone(config: DecoderConfig) -> None:
+    """What stands in the padding does not matter, and there is nothing undefined where it attends to nothing else."""
+    decoder, lengths = seeded(config), (3, 9, 5)
+    x = embeddings(3, 9 + 4)
+    padding = [9 - length for length in lengths]
+    together = KVCache(config.num_layers, padding)
+    found = mx.concatenate([decoder(x[:, start:end], together) for start, end in ((0, 9), (9, 10), (10, 13))], axis=1)
+    assert not mx.isnan(found).any()
+    for row, before in enumerate(padding):
+        alone = decoder(x[row : row + 1, before:], KVCache(config.num_layers))
+        close(found[row : row + 1, before:], alone)
+    unpadded = decoder(x, KVCache(config.num_layers, [0, 0, 0]))
+    assert mx.array_equal(unpadded, decoder(x, KVCache(config.num_layers)))
+
+
+def test_padding_is_of_the_sequences_at_hand() -> None:
+    with pytest.raises(UsageError, match="padded for 1 sequences, not 2"):
+        seeded(LLAMA_LIKE)(embeddings(2, 3), KVCache(3, [1]))
+    with pytest.raises(UsageError, match="-2 positions"):
+        KVCache(3, [0, -2])
+
+
+def test_learned_positions_take_no_padding() -> None:
+    with pytest.raises(UsageError, match="positions of their own"):
+        seeded(GPT2_LIKE)(embeddings(2, 3), KVCache(3, [1, 0]))
+
+
 def test_a_trimmed_cache_continues_as_if_nothing_had_followed() -> None:
     decoder, x = seeded(LLAMA_LIKE), embeddings(1, 12)
     cache = KVCache(3)

@@ -87,6 +87,36 @@ def test_a_step_is_what_the_layers_compute(
     close(decoder(x), hidden, 3e-6)
 
 
+@pytest.mark.parametrize(
+    ("batch", "positions"), [(1, 2), (1, 3), (1, 8), (2, 2), (3, 1), (4, 2), (5, 1), (6, 1), (7, 1)]
+)
+@pytest.mark.parametrize("form", FORMS)
+def test_several_positions_of_several_sequences(
+    form: str, batch: int, positions: int, taken: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In an emptied cache, behind a past, and over the end of a block; with padding where positions allow it."""
+    config = FORMS[form]
+    decoder, x = seeded(config), embeddings(batch, 40, config.hidden_size)
+    padding = [(3 * row) % 5 for row in range(batch)] if config.max_positions is None else []
+    monkeypatch.setattr("pytorch_to_mlx.decoding.cache.BLOCK", 16)
+
+    def parts() -> list[mx.array]:
+        cache = KVCache(config.num_layers, padding)
+        decoder(x, cache)
+        cache.trim(40)
+        first = [] if any(padding) else [decoder(x[:, :positions], cache)]
+        cache.trim(cache.offset)
+        decoder(x[:, : 16 - positions], cache)
+        ends = [16 - positions + positions * i for i in range(4)]
+        return first + [decoder(x[:, end : end + positions], cache) for end in ends]
+
+    ours = parts()
+    assert taken[0] is False and all(taken[-4:]) and taken.count(True) >= len(ours)
+    without_step(monkeypatch)
+    for found, wanted in zip(ours, parts(), strict=True):
+        close(found, wanted, 3e-6)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_every_parameter_counts(form: str, taken: list[bool]) -> None:
     """A step reads each of them, from where it is."""
@@ -219,10 +249,39 @@ def test_weights_of_a_wrong_shape_are_told_by_mlx() -> None:
         mx.eval(decoder(embeddings(1, 1), cache))
 
 
-def test_more_sequences(taken: list[bool]) -> None:
-    decoder, x = seeded(LLAMA_LIKE), embeddings(3, 12)
-    close(stepping(decoder, x)[0], decoder(x), 3e-6)
-    assert taken == [False] * 6
+@pytest.mark.parametrize(("batch", "positions"), [(9, 1), (3, 3)])
+def test_more_than_eight_positions(batch: int, positions: int, taken: list[bool]) -> None:
+    decoder, x = seeded(LLAMA_LIKE), embeddings(batch, 7 + positions)
+    cache = KVCache(LLAMA_LIKE.num_layers)
+    decoder(x[:, :7], cache)
+    close(decoder(x[:, 7:], cache), decoder(x)[:, 7:], 3e-6)
+    assert taken == [False, False]
+
+
+@pytest.mark.parametrize("piece", [1, 2, 4])
+def test_positions_within_the_padding(piece: int, taken: list[bool]) -> None:
+    """Are MLX's: there, a position sees itself alone."""
+    decoder, x = seeded(LLAMA_LIKE), embeddings(2, 12)
+    cache = KVCache(LLAMA_LIKE.num_layers, [5, 0])
+    decoder(x, cache)
+    cache.trim(12)  # its memory stays
+    parts = [decoder(x[:, start : start + piece], cache) for start in range(0, 12, piece)]
+    assert taken == [False] + [start >= 5 for start in range(0, 12, piece)]
+    found = mx.concatenate(parts, axis=1)
+    for row, before in ((0, 5), (1, 0)):
+        close(found[row : row + 1, before:], decoder(x[row : row + 1, before:]), 3e-6)
+
+
+def test_attention_of_several_positions_and_of_padded_sequences(taken: list[bool]) -> None:
+    decoder, x = seeded(LLAMA_LIKE), embeddings(2, 9)
+    for padding, ends in (((), (7, 9)), ((2, 0), (7, 8))):
+        cache = KVCache(LLAMA_LIKE.num_layers, padding)
+        decoder(x[:, : ends[0]], cache)
+        _, attention = decoder.attending(x[:, ends[0] : ends[1]], cache, HEADS)
+        assert attention.shape == (2, 3, ends[1] - ends[0], ends[1])
+        for row, before in enumerate(padding):
+            assert not attention[row, ..., :before].any() and attention[row, ..., before:].all()
+    assert not any(taken)
 
 
 def test_another_device(taken: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:

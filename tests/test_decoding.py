@@ -125,6 +125,18 @@ def test_a_prompt_counts_as_seen_for_good_or_for_one_draw() -> None:
     assert [int(once(logits)) for _ in range(2)] == [1, 0]
 
 
+def test_sequences_of_a_batch_are_drawn_each_by_itself() -> None:
+    """With noise, and a memory, of their own."""
+    random = np.random.default_rng(0)
+    logits, noise = (mx.array(random.gamma(1, size=(6, 3, 20)).astype(np.float32)) for _ in range(2))
+    processors = (RepetitionPenalty(3.0), TopK(9))
+    together = Sampler(20, processors, lambda draw: noise[draw], prompt=[1, 2], batch=3)
+    found = [np.array(together(each)) for each in logits]
+    for row in range(3):
+        alone = Sampler(20, processors, lambda draw, row=row: noise[draw, row], prompt=[1, 2])
+        assert [int(alone(each[row : row + 1])) for each in logits] == [int(tokens[row]) for tokens in found]
+
+
 def test_a_sampler_draws_with_the_noise_of_its_position() -> None:
     noise = mx.array([[1.0, 1e-9, 1.0], [1e-9, 1.0, 1.0]])
     sampler = Sampler(3, exponential=lambda draw: noise[draw])

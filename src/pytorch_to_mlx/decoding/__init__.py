@@ -10,6 +10,7 @@ from pytorch_to_mlx.decoding.sampling import (
     Temperature,
     TopK,
     TopP,
+    choose,
     greedy,
     sample,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "TopK",
     "TopP",
     "WindowCache",
+    "choose",
     "generate",
     "greedy",
     "sample",

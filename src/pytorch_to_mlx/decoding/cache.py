@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import mlx.core as mx
@@ -15,15 +16,28 @@ BLOCK = 256
 class KVCache:
     """The past of every layer of one decoder, for a batch of any size.
 
+    Args:
+        num_layers: of the decoder.
+        padding: how many of each sequence's first positions hold nothing and are not attended to, where sequences of
+            several lengths begin so that they end together.
+
     Attributes:
         offset: positions held, which is the position of the next one.
         first: the oldest position held.
+        padding: (B,), or None for none; `most_padding` the largest of them.
+
+    Raises:
+        UsageError: less than no padding.
     """
 
     first = 0
 
-    def __init__(self, num_layers: int) -> None:
+    def __init__(self, num_layers: int, padding: Sequence[int] = ()) -> None:
         self.offset = 0
+        if min(padding, default=0) < 0:
+            raise UsageError(f"a cache cannot have {min(padding)} positions of padding")
+        self.padding = mx.array(list(padding)) if any(padding) else None
+        self.most_padding = max(padding, default=0)
         self._buffers: list[tuple[mx.array, mx.array] | None] = [None] * num_layers
         self._own = False  # whether nobody else can see the buffers' memory
 
@@ -31,6 +45,7 @@ class KVCache:
         """A cache that goes on by itself from here; memory is copied when one of the two is written to."""
         twin = KVCache(len(self._buffers))
         twin.offset, twin._buffers = self.offset, [*self._buffers]
+        twin.padding, twin.most_padding = self.padding, self.most_padding
         self._own = False
         return twin
 
@@ -54,8 +69,13 @@ class KVCache:
         self._own = False
         return held[0][:, :, :end], held[1][:, :, :end]
 
-    def room(self) -> list[tuple[mx.array, mx.array]]:
-        """Every layer's buffers (B, heads, room, D), evaluated, for whoever writes the next position into their memory.
+    @property
+    def is_empty(self) -> bool:
+        """Whether no memory is there yet."""
+        return None in self._buffers
+
+    def room(self, count: int = 1) -> list[tuple[mx.array, mx.array]]:
+        """Every layer's buffers (B, heads, room, D), evaluated, for whoever writes further positions there.
 
         MLX's arrays are values: what `update` returned, and what is yet to be computed from it, must not change. So the
         buffers are copied where anybody else may see their memory; step after step they are the same.
@@ -67,7 +87,7 @@ class KVCache:
         for index, pair in enumerate(self._buffers):
             if pair is None:
                 raise UsageError(f"layer {index} of the cache holds nothing yet")
-            grown = _with_room(pair, self.offset + 1)
+            grown = _with_room(pair, self.offset + count)
             held.append(grown if self._own or grown is not pair else _copied(pair))
             self._buffers[index] = held[-1]  # what it replaces is freed before the next is copied
         mx.eval(held)
@@ -97,10 +117,18 @@ class WindowCache:
         first: the oldest position whose keys and values are still there.
     """
 
+    padding = None
+
     def __init__(self, num_layers: int, window: int) -> None:
         self.offset = self.first = 0
         self._window = window
         self._held: list[tuple[mx.array, mx.array] | None] = [None] * num_layers
+
+    def __copy__(self) -> WindowCache:
+        """A cache that goes on by itself from here."""
+        twin = WindowCache(len(self._held), self._window)
+        twin.offset, twin.first, twin._held = self.offset, self.first, [*self._held]
+        return twin
 
     def update(self, layer: int, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
         """As `KVCache.update`, from position `first` on."""

@@ -14,6 +14,9 @@ import mlx.core as mx
 from pytorch_to_mlx.errors import UsageError
 from pytorch_to_mlx.layers.elementwise import softmax
 
+NOTHING = mx.zeros((1, 1), mx.bool_)
+"""Seen, for processors that do not ask."""
+
 
 class Processor(Protocol):
     """Changes logits (B, V), given which tokens have been seen, (B or 1, V) boolean."""
@@ -106,15 +109,26 @@ def sample(probabilities: mx.array, exponential: mx.array) -> mx.array:
     return mx.argmax(probabilities / exponential, axis=-1)
 
 
+def choose(
+    logits: mx.array, processors: Sequence[Processor], seen: mx.array = NOTHING, exponential: mx.array | None = None
+) -> mx.array:
+    """Tokens (B,) from logits (B, V): drawn with exponential noise (B or 1, V), else the most likely."""
+    logits = logits.astype(mx.float32)
+    for process in processors:
+        logits = process(logits, seen)
+    return greedy(logits) if exponential is None else sample(softmax(logits, axis=-1), exponential)
+
+
 class Sampler:
-    """Draws one token at a time for one sequence, and remembers which it drew. Nothing is read back to the host.
+    """Draws one token at a time for each of some sequences, and remembers which. Nothing is read back to the host.
 
     Args:
         vocabulary: the number of logits.
         processors: applied in their order.
-        exponential: gives draw `i` its noise (vocabulary,); None takes the most likely token.
+        exponential: gives draw `i` its noise, (vocabulary,) or (batch, vocabulary); None takes the most likely token.
         prompt: tokens that count as seen before the first draw.
         keep_prompt: whether they still count as seen after it.
+        batch: how many sequences.
     """
 
     def __init__(
@@ -124,31 +138,30 @@ class Sampler:
         exponential: Callable[[int], mx.array] | None = None,
         prompt: Sequence[int] = (),
         keep_prompt: bool = True,
+        batch: int = 1,
     ) -> None:
         self._processors = tuple(processors)
         self._exponential = exponential
-        self._nothing = mx.zeros((1, vocabulary), mx.bool_)
-        self._seen = self._marked(self._nothing, mx.array(list(prompt), mx.uint32))
+        self._nothing = mx.zeros((batch, vocabulary), mx.bool_)
+        seen = mx.broadcast_to(mx.array(list(prompt), mx.uint32), (batch, len(prompt)))
+        self._seen = self._marked(self._nothing, seen)
         self._keep_prompt = keep_prompt
         self._draws = 0
 
     def __call__(self, logits: mx.array) -> mx.array:
-        """The next token (1,) from logits (1, vocabulary)."""
-        logits = logits.astype(mx.float32)
-        for process in self._processors:
-            logits = process(logits, self._seen)
-        if self._exponential is None:
-            token = greedy(logits)
-        else:
-            token = sample(softmax(logits, axis=-1), self._exponential(self._draws)[None])
+        """The next tokens (batch,) from logits (batch, vocabulary)."""
+        noise = None if self._exponential is None else self._exponential(self._draws)
+        if noise is not None and noise.ndim == 1:
+            noise = noise[None]
+        tokens = choose(logits, self._processors, self._seen, noise)
         seen = self._seen if self._draws or self._keep_prompt else self._nothing
-        self._seen = self._marked(seen, token)
+        self._seen = self._marked(seen, tokens[:, None])
         self._draws += 1
-        return token
+        return tokens
 
     @staticmethod
     def _marked(seen: mx.array, tokens: mx.array) -> mx.array:
-        return mx.put_along_axis(seen, tokens[None], mx.array(True), axis=-1) if tokens.size else seen
+        return mx.put_along_axis(seen, tokens, mx.array(True), axis=-1) if tokens.size else seen
 
 
 def _without(logits: mx.array, removed: mx.array) -> mx.array:

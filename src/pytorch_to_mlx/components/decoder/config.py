@@ -67,6 +67,8 @@ class DecoderConfig:
             raise ConfigError(f"decoder: norm_eps {self.norm_eps} is no small number")
         if self.num_heads % self.num_kv_heads:
             raise ConfigError(f"decoder: num_kv_heads {self.num_kv_heads} must divide num_heads {self.num_heads}")
+        if self.rope_theta is not None and not 0 < self.rope_theta < float("inf"):
+            raise ConfigError(f"decoder: rope_theta {self.rope_theta} is no base of wavelengths")
         if self.rope_theta is not None and self.head_dim % 2:
             raise ConfigError(f"decoder: rope_theta rotates pairs, but head_dim {self.head_dim} is odd")
         if self.rope_scaling is not None and self.rope_theta is None:

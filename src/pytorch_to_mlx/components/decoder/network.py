@@ -39,8 +39,8 @@ class Decoder(nn.Module):
     def __call__(self, embeddings: mx.array, cache: Cache | None = None) -> mx.array:
         """Hidden states, after the final norm where there is one.
 
-        A single position of one sequence or two is computed in one call on the Linux CPU backend, in float32
-        (`components/decoder/step.py`): evaluated at once, and a constant to `mx.grad`.
+        Up to eight positions of all sequences together are computed in one call on the Linux CPU backend, in float32,
+        once the cache has memory (`components/decoder/step.py`): evaluated at once, and a constant to `mx.grad`.
 
         Args:
             embeddings: (B, T, hidden_size), the positions that follow those in `cache`.
@@ -50,7 +50,7 @@ class Decoder(nn.Module):
             (B, T, hidden_size).
 
         Raises:
-            UsageError: more positions than the learned table has.
+            UsageError: more positions than the learned table has, or a cache of other sequences.
             MemoryError: not enough for the threads of that call.
         """
         return self._run(embeddings, cache, ())[0]
@@ -80,12 +80,16 @@ class Decoder(nn.Module):
         self, hidden: mx.array, cache: Cache | None, heads: Sequence[tuple[int, int]]
     ) -> tuple[mx.array, dict[tuple[int, int], mx.array]]:
         config = self.config
+        if cache is not None and cache.padding is not None and len(cache.padding) != len(hidden):
+            raise UsageError(f"the cache is padded for {len(cache.padding)} sequences, not {len(hidden)}")
         start, count = cache.offset if cache is not None else 0, hidden.shape[1]
         if config.max_positions is not None:
             if start + count > config.max_positions:
                 raise UsageError(
                     f"{start + count} positions are more than the model's {config.max_positions}: shorten the input"
                 )
+            if cache is not None and cache.padding is not None:
+                raise UsageError("sequences of several lengths need positions of their own: give them one by one")
             hidden = hidden + self.wpe.weight[start : start + count]
         turn = rotation(self._rates, start, count, hidden.dtype) if config.rope_theta is not None else None
         stepped = step(self, hidden, turn, cache, heads) if isinstance(cache, KVCache) else None
@@ -98,7 +102,8 @@ class Decoder(nn.Module):
         self, hidden: mx.array, turn: Rotation | None, cache: Cache | None, heads: Sequence[tuple[int, int]]
     ) -> tuple[mx.array, dict[tuple[int, int], mx.array]]:
         first, start = (cache.first, cache.offset) if cache is not None else (0, 0)
-        mask = causal_mask(first, start, hidden.shape[1], hidden.dtype, self.config.sliding_window)
+        padding = cache.padding if cache is not None else None
+        mask = causal_mask(first, start, hidden.shape[1], hidden.dtype, self.config.sliding_window, padding)
         weights: dict[tuple[int, int], mx.array] = {}
         for index, layer in enumerate(self.layers):
             store = partial(cache.update, index) if cache is not None else None
@@ -199,22 +204,36 @@ class FeedForward(nn.Module):
         return self.down_proj(self.activation(self.up_proj(x)))
 
 
-def causal_mask(first: int, start: int, count: int, dtype: mx.Dtype, window: int | None = None) -> mx.array | None:
+def causal_mask(
+    first: int,
+    start: int,
+    count: int,
+    dtype: mx.Dtype,
+    window: int | None = None,
+    padding: mx.array | None = None,
+) -> mx.array | None:
     """What is added to the scores of positions `start` to `start + count` for keys from position `first` on.
 
-    0, and -inf for what follows a position or lies `window` or more before it. None where they see everything.
+    0, and -inf for what follows a position, lies `window` or more before it, or is among the first `padding` (B,) of
+    its sequence: (count, keys), or (B, 1, count, keys) with padding. None where they see everything.
     """
     end = start + count
-    if count == 1 and (window is None or end - first <= window):
+    if count == 1 and padding is None and (window is None or end - first <= window):
         return None
-    distance = mx.arange(start, end)[:, None] - mx.arange(first, end)
+    keys = mx.arange(first, end)
+    distance = mx.arange(start, end)[:, None] - keys
     hidden = distance < 0 if window is None else (distance < 0) | (distance >= window)
+    if padding is not None:  # which sees itself, since of no scores there is no softmax
+        hidden = hidden | ((keys < padding[:, None, None, None]) & (distance != 0))
     return mx.where(hidden, mx.array(-mx.inf, dtype), mx.array(0, dtype))
 
 
 def _weights(q: mx.array, k: mx.array, scale: float, mask: mx.array | None) -> mx.array:
+    """Of one head, (B, T, D), (B, keys, D) and a mask of all heads alike to (B, T, keys)."""
     scores = (q.astype(mx.float32) * scale) @ k.astype(mx.float32).swapaxes(-1, -2)
-    return mx.softmax(scores if mask is None else scores + mask, axis=-1)
+    if mask is not None:
+        scores = scores + (mask if mask.ndim == 2 else mask[:, 0])
+    return mx.softmax(scores, axis=-1)
 
 
 def _norm(config: DecoderConfig) -> nn.Module:

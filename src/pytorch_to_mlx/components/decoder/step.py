@@ -1,4 +1,4 @@
-"""A decoding step in one call of C++ (layers/native/decoding.cpp), which reads weights as fast as memory gives them.
+"""Decoding steps in one call of C++ (layers/native/decoding.cpp), which reads weights as fast as memory gives them.
 
 MLX takes 1.6 times as long in float32 on two cores (benchmarks/layers.py): it dispatches a thousand operations, and
 OpenBLAS copies what it multiplies with.
@@ -23,7 +23,7 @@ from pytorch_to_mlx.layers.device import linux_cpu
 if TYPE_CHECKING:
     from pytorch_to_mlx.components.decoder.network import Decoder, DecoderLayer
 
-MOST_SEQUENCES = 2
+MOST_ROWS = 8  # sequences times positions: one read of the weights serves them all
 MOST_THREADS = 16  # fewer than that read as fast as memory can be read
 
 
@@ -31,7 +31,7 @@ class _Sizes(ctypes.Structure):
     """`Sizes` of decoding.cpp."""
 
     _fields_ = [
-        *((name, ctypes.c_int64) for name in ("threads", "layers", "batch", "hidden", "inner")),
+        *((name, ctypes.c_int64) for name in ("threads", "layers", "batch", "positions", "hidden", "inner")),
         *((name, ctypes.c_int64) for name in ("heads", "kv_heads", "depth", "past", "room", "centred", "gated")),
         ("epsilon", ctypes.c_float),
     ]
@@ -40,27 +40,31 @@ class _Sizes(ctypes.Structure):
 def step(
     decoder: Decoder, x: mx.array, turn: Rotation | None, past: KVCache, heads: Sequence[tuple[int, int]]
 ) -> tuple[mx.array, dict[tuple[int, int], mx.array]] | None:
-    """One more position through all layers, on the Linux CPU backend in float32. A constant to `mx.grad`.
+    """A few more positions through all layers, on the Linux CPU backend in float32. A constant to `mx.grad`.
 
     Args:
-        x: (B, 1, hidden_size), what goes into the first layer.
-        turn: the rotation of the position.
-        past: what came before; it is given the position's keys and values, and is the caller's to advance.
+        x: (B, T, hidden_size), what goes into the first layer.
+        turn: the rotation of the positions.
+        past: what came before; it is given the positions' keys and values, and is the caller's to advance.
         heads: (layer, head) pairs whose attention is wanted.
 
     Returns:
-        What comes out of the last layer, (B, 1, hidden_size), and the attention of each of `heads`, (B, 1, all
-        positions). None where it is MLX's to do: elsewhere and without g++, in other types, quantized, at the first
-        position, for several positions or more than two sequences, for weights of another shape or layout, for layers
-        that decoding.cpp does not have, and inside `mx.compile` and `mx.vmap`.
+        What comes out of the last layer, (B, T, hidden_size), and the attention of each of `heads`, (B, 1, all
+        positions). None where it is MLX's to do: elsewhere and without g++, in other types, quantized, for a cache that
+        has no memory yet or ends within its padding, for more than eight positions of all sequences together, for the
+        attention of several positions or padded sequences, for weights of another shape or layout, for layers that
+        decoding.cpp does not have, and inside `mx.compile` and `mx.vmap`.
 
     Raises:
         MemoryError: not enough for the threads.
     """
-    config, batch = decoder.config, len(x)
+    config, (batch, count, _) = decoder.config, x.shape
     if config.layer_scale or config.sliding_window is not None or config.mlp == "gelu":
         return None
-    if batch > MOST_SEQUENCES or not _fit([x], [(batch, 1, config.hidden_size)]) or not past.offset or not linux_cpu():
+    if heads and (count > 1 or past.padding is not None):
+        return None
+    fits = 0 < batch * count <= MOST_ROWS and _fit([x], [(batch, count, config.hidden_size)])
+    if not fits or past.is_empty or past.offset < past.most_padding or not linux_cpu():
         return None
     shapes = _shapes(config)
     weights: list[list[mx.array | None]] = []
@@ -71,7 +75,7 @@ def step(
     given = [x, *(turn or ()), *(each for layer in weights for each in layer if each is not None)]
     if native.library() is None or not native.evaluated(given):
         return None
-    buffers = past.room()
+    buffers = past.room(count)
     kept = (batch, config.num_kv_heads, buffers[0][0].shape[2], config.head_dim)
     if not _fit([each for pair in buffers for each in pair], [kept] * (2 * len(weights))):
         return None
@@ -80,16 +84,18 @@ def step(
         table = (ctypes.c_void_p * len(arrays))(*map(_address, arrays))
     except TypeError:  # not one value after the other
         return None
-    y, positions = np.array(x, order="C"), past.offset + 1
-    attended = np.empty((len(heads), batch, 1, positions), np.float32)
+    y = np.array(x, order="C")
+    attended = np.empty((len(heads), batch, 1, past.offset + 1), np.float32)
     watched = (ctypes.c_void_p * (len(weights) * config.num_heads))()
     for (layer, head), share in zip(heads, attended, strict=True):
         watched[layer * config.num_heads + head] = share.ctypes.data
-    cosine, sine = (np.array(turn.cos), np.array(turn.sin[0, 1])) if turn is not None else (None, None)
+    cosine, sine = (np.array(turn.cos), np.array(turn.sin[:, 1], order="C")) if turn is not None else (None, None)
+    padding = np.array(past.padding, np.int64) if past.padding is not None else None
     sizes = _Sizes(
         1 if on_one_core() else min(usable_cores(), MOST_THREADS),
         len(weights),
         batch,
+        count,
         config.hidden_size,
         config.intermediate_size,
         config.num_heads,
@@ -101,8 +107,8 @@ def step(
         config.mlp == "swiglu",
         config.norm_eps,
     )
-    pointers = [None if each is None else each.ctypes.data for each in (cosine, sine)]
-    decode = native.function("decode", ctypes.POINTER(_Sizes), *[ctypes.c_void_p] * 5)
+    pointers = [None if each is None else each.ctypes.data for each in (cosine, sine, padding)]
+    decode = native.function("decode", ctypes.POINTER(_Sizes), *[ctypes.c_void_p] * 6)
     if decode(ctypes.byref(sizes), table, *pointers, watched if heads else None, y.ctypes.data):
         raise MemoryError("decoder: not enough memory for the threads of a step")
     return mx.array(y), {pair: mx.array(share) for pair, share in zip(heads, attended, strict=True)}

@@ -1,4 +1,4 @@
-// One more position of a decoder-only transformer, through all its layers at once (components/decoder/step.py).
+// A few more positions of a decoder-only transformer, through all its layers at once (components/decoder/step.py).
 //
 // A step reads every weight once and computes next to nothing with it. So each thread reads its share of each matrix at
 // the memory's speed, and all else stays in the caches; they meet four times a layer.
@@ -28,7 +28,7 @@ struct Layer {
 static_assert(sizeof(Layer) == 16 * sizeof(void*), "a row of 16 pointers");
 
 struct Sizes {
-    int64_t threads, layers, batch, hidden, inner, heads, kv_heads, depth;
+    int64_t threads, layers, batch, positions, hidden, inner, heads, kv_heads, depth;
     int64_t past, room;      // positions in the cache, and how many it has room for
     int64_t centred, gated;  // layer norm instead of RMS norm, SwiGLU instead of GELU
     float epsilon;
@@ -108,11 +108,12 @@ void rows(Affine linear, int64_t row, int64_t count, const float* x, Take take) 
         }
 }
 
-// take(b, row, weight[row] . x[b] + bias[row]) for a span of the rows.
+// take(b, row, weight[row] . x[b] + bias[row]) for a span of the rows: as many side by side as there are registers for.
 template <int B, typename Take>
 void multiply(Affine linear, Span span, int64_t count, const float* x, Take take) {
+    constexpr int N = B <= 2 ? 4 : 2;
     int64_t row = span.first;
-    for (; row + 4 <= span.last; row += 4) rows<4, B>(linear, row, count, x, take);
+    for (; row + N <= span.last; row += N) rows<N, B>(linear, row, count, x, take);
     for (; row < span.last; ++row) rows<1, B>(linear, row, count, x, take);
 }
 
@@ -125,19 +126,21 @@ void mix(const float* weights, const float* values, int64_t count, int64_t depth
     for (int n = 0; n < N; ++n) store(to + n * WIDTH, sums[n]);
 }
 
+// B vectors: `positions` of each sequence of the batch.
 template <int B>
 class Step {
   public:
-    Step(const Sizes& sizes, const Layer* layers, const float* cosine, const float* sine, float* const* watched,
-         float* x)
-        : s(sizes), layers_(layers), cosine_(cosine), sine_(sine), watched_(watched), x_(x), meeting_(sizes.threads),
+    Step(const Sizes& sizes, const Layer* layers, const float* cosine, const float* sine, const int64_t* padding,
+         float* const* watched, float* x)
+        : s(sizes), layers_(layers), cosine_(cosine), sine_(sine), padding_(padding), watched_(watched), x_(x),
+          meeting_(sizes.threads),
           heads_(s.heads + 2 * s.kv_heads), qkv_(B * heads_ * s.depth), attended_(B * s.heads * s.depth),
           gate_(s.gated * B * s.inner), inner_(B * s.inner), normed_(s.threads * B * s.hidden),
-          scores_(s.threads * (s.past + 1 + WIDTH)) {}
+          scores_(s.threads * (s.past + s.positions + WIDTH)) {}
 
     void run(int64_t thread) {
         float* normed = normed_.data() + thread * B * s.hidden;  // each computes all of it, so as not to wait
-        float* scores = scores_.data() + thread * (s.past + 1 + WIDTH);
+        float* scores = scores_.data() + thread * (s.past + s.positions + WIDTH);
         const Span kv_heads = share(s.kv_heads, s.threads, thread), inner = share(s.inner, s.threads, thread),
                    hidden = share(s.hidden, s.threads, thread);
         for (int64_t n = 0; n < s.layers; ++n) {
@@ -172,40 +175,42 @@ class Step {
                         [&](int b, int64_t row, float y) { qkv_[b * heads_ * s.depth + row] = y; });
     }
 
-    // A key and its value to the cache, and the queries that share them over all that is there.
+    // A key and its value to the cache, and the queries that share them over all that is there: positions in order.
     void attend(int64_t n, int b, int64_t kv_head, float* scores) {
         const Layer& layer = layers_[n];
-        const int64_t group = s.heads / s.kv_heads;
+        const int64_t group = s.heads / s.kv_heads, sequence = b / s.positions, position = b % s.positions;
+        const int64_t end = s.past + position, skipped = padding_ ? std::min(padding_[sequence], end) : 0;
+        const int64_t count = end + 1 - skipped;
         const auto head = [&](int64_t which) { return qkv_.data() + (b * heads_ + which) * s.depth; };
-        float* keys = layer.keys + (b * s.kv_heads + kv_head) * s.room * s.depth;
-        float* values = layer.values + (b * s.kv_heads + kv_head) * s.room * s.depth;
-        place(head(s.heads + kv_head), layer.k_norm);
-        std::memcpy(keys + s.past * s.depth, head(s.heads + kv_head), s.depth * sizeof(float));
-        std::memcpy(values + s.past * s.depth, head(s.heads + s.kv_heads + kv_head), s.depth * sizeof(float));
+        float* keys = layer.keys + (sequence * s.kv_heads + kv_head) * s.room * s.depth;
+        float* values = layer.values + (sequence * s.kv_heads + kv_head) * s.room * s.depth;
+        place(head(s.heads + kv_head), layer.k_norm, position);
+        std::memcpy(keys + end * s.depth, head(s.heads + kv_head), s.depth * sizeof(float));
+        std::memcpy(values + end * s.depth, head(s.heads + s.kv_heads + kv_head), s.depth * sizeof(float));
         for (int64_t which = kv_head * group; which < (kv_head + 1) * group; ++which) {
-            place(head(which), layer.q_norm);
-            weigh(head(which), keys, scores);
-            gather(scores, values, attended_.data() + (b * s.heads + which) * s.depth);
+            place(head(which), layer.q_norm, position);
+            weigh(head(which), keys + skipped * s.depth, count, scores);
+            gather(scores, values + skipped * s.depth, count, attended_.data() + (b * s.heads + which) * s.depth);
             if (watched_ && watched_[n * s.heads + which])
-                std::copy_n(scores, s.past + 1, watched_[n * s.heads + which] + b * (s.past + 1));
+                std::copy_n(scores, count, watched_[n * s.heads + which] + b * count);
         }
     }
 
     // A head's query or key, turned to the position.
-    void place(float* head, const float* weight) const {
+    void place(float* head, const float* weight, int64_t position) const {
         if (weight) normalise(head, head, s.depth, {weight, nullptr}, false, s.epsilon);
         if (!cosine_) return;
         const int64_t half = s.depth / 2;
+        const float *cosine = cosine_ + position * half, *sine = sine_ + position * half;
         for (int64_t i = 0; i < half; ++i) {
             const float left = head[i], right = head[half + i];
-            head[i] = left * cosine_[i] - right * sine_[i];
-            head[half + i] = right * cosine_[i] + left * sine_[i];
+            head[i] = left * cosine[i] - right * sine[i];
+            head[half + i] = right * cosine[i] + left * sine[i];
         }
     }
 
     // weights = softmax(q keys / sqrt(depth)); they have room for a vector more.
-    void weigh(const float* q, const float* keys, float* weights) const {
-        const int64_t count = s.past + 1;
+    void weigh(const float* q, const float* keys, int64_t count, float* weights) const {
         const float scale = LOG2_E / std::sqrt(float(s.depth));
         float most = -INFINITY;
         for (int64_t j = 0; j < count; ++j) {
@@ -223,8 +228,7 @@ class Step {
         for (int64_t j = 0; j < count; ++j) weights[j] /= total;
     }
 
-    void gather(const float* weights, const float* values, float* to) const {
-        const int64_t count = s.past + 1;
+    void gather(const float* weights, const float* values, int64_t count, float* to) const {
         int64_t d = 0;
         for (; d + 4 * WIDTH <= s.depth; d += 4 * WIDTH) mix<4>(weights, values + d, count, s.depth, to + d);
         for (; d + WIDTH <= s.depth; d += WIDTH) mix<1>(weights, values + d, count, s.depth, to + d);
@@ -264,6 +268,7 @@ class Step {
     const Sizes s;
     const Layer* layers_;
     const float *cosine_, *sine_;
+    const int64_t* padding_;
     float* const* watched_;
     float* x_;
     Meeting meeting_;
@@ -272,9 +277,9 @@ class Step {
 };
 
 template <int B>
-bool run(const Sizes& sizes, const Layer* layers, const float* cosine, const float* sine, float* const* watched,
-         float* x) {
-    Step<B> step(sizes, layers, cosine, sine, watched, x);
+bool run(const Sizes& sizes, const Layer* layers, const float* cosine, const float* sine, const int64_t* padding,
+         float* const* watched, float* x) {
+    Step<B> step(sizes, layers, cosine, sine, padding, watched, x);
     enum { WAIT, WORK, LEAVE };
     std::atomic<int> word{WAIT};
     std::vector<std::thread> others;
@@ -295,13 +300,16 @@ bool run(const Sizes& sizes, const Layer* layers, const float* cosine, const flo
 
 }  // namespace
 
-// Adds to x (batch, hidden) what the layers add, and to the cache the position's keys and values, for one sequence or
-// two. Cosines and sines of the position, (depth / 2) each, are null for no rotation; watched[layer * heads + head] is
-// null, or takes the head's attention (batch, past + 1). Returns 0, or 1 if memory or threads are lacking.
+// Adds to x (batch, positions, hidden), of up to eight vectors, what the layers add, and to the cache the positions' keys
+// and values. Cosines and sines, (positions, depth / 2) each, are null for no rotation. The first padding[sequence]
+// positions of the cache are not attended to; padding may be null. watched[layer * heads + head] is null, or takes the
+// head's attention (batch, past + 1) of one position without padding; so may be all of it. Returns 0, or 1 if memory or
+// threads are lacking.
 extern "C" int decode(const Sizes* sizes, const Layer* layers, const float* cosine, const float* sine,
-                      float* const* watched, float* x) {
+                      const int64_t* padding, float* const* watched, float* x) {
+    constexpr decltype(&run<1>) runs[] = {run<1>, run<2>, run<3>, run<4>, run<5>, run<6>, run<7>, run<8>};
     try {
-        return !(sizes->batch == 1 ? run<1> : run<2>)(*sizes, layers, cosine, sine, watched, x);
+        return !runs[sizes->batch * sizes->positions - 1](*sizes, layers, cosine, sine, padding, watched, x);
     } catch (const std::exception&) {
         return 1;
     }
