@@ -21,11 +21,11 @@ from pytorch_to_mlx.models.chatterbox.text import (
     LANGUAGES,
     TextKind,
     TextTokenizer,
-    gpt2_tokenizer_json,
     languages,
     load_tokenizer,
     normalise,
 )
+from pytorch_to_mlx.text import gpt2_tokenizer_json
 
 GOLDENS = json.loads((Path(__file__).parent / "goldens" / "text.json").read_text(encoding="utf-8"))
 KINDS: dict[str, TextKind] = {"english": "english", "multilingual": "multilingual"}
@@ -205,9 +205,9 @@ def test_damaged_gpt2_files_are_named(name: str, content: str, said: str, tmp_pa
         gpt2_tokenizer_json(files)
 
 
-def test_without_the_library_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_library_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'pytorch-to-mlx\[chatterbox\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install .tokenizers>=0\.22\.0."):
         load_tokenizer(tmp_path, "english")
 
 

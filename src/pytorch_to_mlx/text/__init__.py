@@ -1,5 +1,7 @@
 """Text, before any model's own tokenizer."""
 
-from pytorch_to_mlx.text.splitting import Segment, split_text
+from pytorch_to_mlx.text.byte_level import gpt2_tokenizer_json, qwen2_tokenizer_json
+from pytorch_to_mlx.text.library import read_tokenizer
+from pytorch_to_mlx.text.splitting import LIMIT, Segment, split_text
 
-__all__ = ["Segment", "split_text"]
+__all__ = ["LIMIT", "Segment", "gpt2_tokenizer_json", "qwen2_tokenizer_json", "read_tokenizer", "split_text"]

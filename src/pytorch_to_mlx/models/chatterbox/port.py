@@ -16,10 +16,10 @@ from pytorch_to_mlx.models.chatterbox.reference import REFERENCE
 from pytorch_to_mlx.models.chatterbox.t3.config import ENGLISH, MULTILINGUAL, TURBO
 from pytorch_to_mlx.models.chatterbox.t3.weights import QUANTIZATION
 from pytorch_to_mlx.models.chatterbox.t3.weights import weights as t3_weights
-from pytorch_to_mlx.models.chatterbox.text import gpt2_tokenizer_json
 from pytorch_to_mlx.models.chatterbox.voice import convert_default_voice
 from pytorch_to_mlx.port import Asset, Part, Port, Variant
 from pytorch_to_mlx.quantization import Choice, QuantizationPolicy
+from pytorch_to_mlx.text import gpt2_tokenizer_json
 from pytorch_to_mlx.weights import WeightMap
 
 CONFIGS = {

@@ -12,13 +12,12 @@ import numpy as np
 
 from pytorch_to_mlx.errors import FolderError, UsageError
 from pytorch_to_mlx.models.chatterbox.text.languages import CANGJIE, PREPARATIONS, Cangjie
-from pytorch_to_mlx.models.chatterbox.text.library import tokenizers_library
 from pytorch_to_mlx.models.chatterbox.text.normalise import TextKind
+from pytorch_to_mlx.text.library import FILE, read_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-FILE = "tokenizer.json"
 SPACE, UNKNOWN = "[SPACE]", "[UNK]"
 LANGUAGES = {
     "ar": "Arabic",
@@ -73,17 +72,14 @@ def load_tokenizer(folder: Path, kind: TextKind) -> TextTokenizer:
         FolderError: a file is missing or damaged.
         MissingDependencyError: `tokenizers` is not installed.
     """
-    path = folder / FILE
-    library = tokenizers_library()
-    try:
-        tokenizer = library.Tokenizer.from_str(path.read_text(encoding="utf-8"))
-    except Exception as error:  # the library raises plain exceptions
-        raise FolderError(f"{path}: cannot be read as a tokenizer ({error}); convert the model again") from error
+    tokenizer = read_tokenizer(folder)
     if kind == "gpt2":
         return Gpt2Tokenizer(tokenizer)
     missing = [token for token in ("[START]", "[STOP]") if tokenizer.token_to_id(token) is None]
     if missing:
-        raise FolderError(f"{path}: has no token {missing[0]}: not Chatterbox's tokenizer; convert the model again")
+        raise FolderError(
+            f"{folder / FILE}: has no token {missing[0]}: not Chatterbox's tokenizer; convert the model again"
+        )
     return EnglishTokenizer(tokenizer) if kind == "english" else MultilingualTokenizer(tokenizer, folder)
 
 
