@@ -18,7 +18,7 @@ EXACT := MLX_ENABLE_TF32=0
 RUN := $(EXACT) $(PRELOAD) $(BIN)
 FUZZ ?= 100000
 
-.PHONY: demo test parity lint types check fuzz goldens benchmark test-lowest clean
+.PHONY: demo test parity parity-full lint types check fuzz goldens benchmark test-lowest clean
 
 demo: $(INSTALLED)
 	$(RUN)/python examples/demo.py
@@ -29,6 +29,9 @@ test: $(INSTALLED)
 parity: $(INSTALLED)
 	$(RUN)/python -m pytest -m parity tests/capture -n 2 --dist worksteal -o faulthandler_timeout=300
 	$(RUN)/python -m pytest -m parity --ignore tests/capture --durations=12 --durations-min=20
+
+parity-full: $(INSTALLED)
+	$(RUN)/python -m pytest -m full --durations=12 --durations-min=20
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports

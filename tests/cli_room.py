@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 from small_ports import SEED, Tensors, crepe_tensors, safetensors_file, voice_encoder_tensors
 
-from pytorch_to_mlx import Audio, convert
+from pytorch_to_mlx import Audio, cli, convert
 
 RATE = 16000
 Arguments = tuple[str | Path, ...]
@@ -19,6 +20,14 @@ Done = subprocess.CompletedProcess[str]
 def command(*arguments: str | Path, **options: Any) -> Done:
     words = [sys.executable, "-m", "pytorch_to_mlx", *map(str, arguments)]
     return subprocess.run(words, text=True, timeout=120, **{"stdout": -1, "stderr": -1, **options})
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    """The exit status of a command within this process."""
+    monkeypatch.setattr(sys, "argv", ["pytorch-to-mlx", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
 
 
 def succeed(*arguments: str | Path) -> str:

@@ -6,11 +6,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
+import numpy as np
 from safetensors import safe_open
 from small_ports import SEED, Tensors, safetensors_file
 
 GOLDENS = Path(__file__).parent / "goldens"
-DRAWN = {"qwen3_tts_tokenizer": SEED.qwen3_codec_weights}
+
+
+def _rounded(shapes: dict[str, tuple[int, ...]], seed: int) -> Tensors:
+    """Qwen3-TTS's weights, which its checkpoints have in bfloat16."""
+    drawn = SEED.qwen3_tts_weights(shapes, seed)
+    return {name: array.astype(ml_dtypes.bfloat16).astype(np.float32) for name, array in drawn.items()}
+
+
+DRAWN = {"qwen3_tts_tokenizer": SEED.qwen3_codec_weights, "qwen3_tts": _rounded}
 """The seeded weights of a reference."""
 
 

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from cli_room import run
 
-from pytorch_to_mlx import Audio, cli, loading
+from pytorch_to_mlx import Audio, loading
 from pytorch_to_mlx.cli import watermark
 from pytorch_to_mlx.errors import AudioError
 from pytorch_to_mlx.tasks import SpeechModel, Voice, VoiceConverter
@@ -24,12 +25,14 @@ class Parrot:
     """Says one sample for each letter; keeps what it was asked."""
 
     sample_rate = RATE
+    tokens_per_second = 25.0
 
     def __init__(self) -> None:
         self.asked: dict[str, Any] = {}
         self.stops_after: int | None = None
 
-    def prepare_voice(self, audio: Audio) -> Voice:
+    def prepare_voice(self, audio: Audio, text: str | None = None) -> Voice:
+        self.asked = {"text": text}
         if audio.seconds < 0.1:
             raise AudioError("too short")
         return Voice("parrot", {"mean": audio.samples.mean(keepdims=True)})
@@ -67,13 +70,6 @@ def wav(tmp_path: Path) -> Path:
     return tmp_path / "anna.wav"
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
-    monkeypatch.setattr(sys, "argv", ["pytorch-to-mlx", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    return int(ended.value.code or 0)
-
-
 def test_settings_reach_the_model_and_audio_the_file(
     parrot: Parrot, wav: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -91,15 +87,14 @@ def test_settings_reach_the_model_and_audio_the_file(
         "fr",
         "--no-watermark",
     )
-    assert (
-        run(monkeypatch, "synthesize", "dir", "-t", "hello", "--ref-audio", wav, "-o", out, *options, "--no-watermark")
-        == 0
-    )
+    given = ("-t", "hello", "--ref-audio", wav, "-o", out)
+    assert run(monkeypatch, "synthesize", "dir", *given, *options) == 0
     samples, rate = soundfile.read(out)
     assert (len(samples), rate) == (5, RATE) and soundfile.info(out).format == "FLAC"
     asked = parrot.asked
     assert (asked["exaggeration"], asked["cfg_weight"], asked["top_k"], asked["seed"]) == (0.7, 0, 5, 3)
-    assert (asked["language"], asked["watermark"], asked["temperature"]) == ("fr", False, None)
+    assert (asked["language"], asked["watermark"]) == ("fr", False)
+    assert not {"temperature", "ref_text", "speaker", "instruct"} & asked.keys()  # the model's own, as nobody gave them
     assert asked["voice"].rate == 16000 and asked["voice"].samples.shape == (4000,)
     assert "out.flac: 0.0 s" in capsys.readouterr().out
 
@@ -108,7 +103,10 @@ def test_a_voice_is_prepared_once_and_used(
     parrot: Parrot, wav: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     voice = tmp_path / "anna.safetensors"
+    assert run(monkeypatch, "voice", "dir", wav, "-o", voice, "--ref-text", "what it says") == 0
+    assert parrot.asked == {"text": "what it says"}
     assert run(monkeypatch, "voice", "dir", wav, "-o", voice) == 0
+    assert parrot.asked == {"text": None}
     assert run(monkeypatch, "synthesize", "dir", "-t", "hi", "--voice", voice, "-o", tmp_path / "o.wav") == 0
     assert parrot.asked["voice"].kind == "parrot"
     np.testing.assert_allclose(parrot.asked["voice"].arrays["mean"], [0.125])
@@ -117,7 +115,7 @@ def test_a_voice_is_prepared_once_and_used(
 def test_text_from_a_file_and_from_the_input(parrot: Parrot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "text.txt").write_text("Grüße", encoding="utf-8")
     assert run(monkeypatch, "synthesize", "dir", "-f", tmp_path / "text.txt", "-o", tmp_path / "o.wav") == 0
-    assert parrot.asked["text"] == "Grüße"
+    assert parrot.asked["text"] == "Grüße" and "watermark" not in parrot.asked
     monkeypatch.setattr(sys, "stdin", io.StringIO("from a pipe"))
     assert run(monkeypatch, "synthesize", "dir", "-f", "-", "-o", tmp_path / "o.wav") == 0
     assert parrot.asked["text"] == "from a pipe"

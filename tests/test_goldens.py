@@ -17,6 +17,7 @@ from described import described, write_source
 from mlx.utils import tree_flatten
 from record_goldens import goldens
 from small_ports import SEED, crepe_tensors, perth_tensors, safetensors_file, small_s3_tokenizer, voice_encoder_tensors
+from small_qwen3_tts import small_networks
 from upstream_shapes import seeded_campplus, seeded_flow, seeded_hift, seeded_t3
 
 from pytorch_to_mlx import convert, load, registry
@@ -66,6 +67,8 @@ def model(name: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
     port, variant, network = goldens()[name]
     if port == "s3_tokenizer":
         return small_s3_tokenizer(variant)
+    if port == "qwen3_tts":
+        return small_networks(name)
     if "shapes" in described(name):
         convert(write_source(name, folder / "source"), folder / "mlx", port=port, variant=variant)
         return load(folder / "mlx")

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 import pytest
+from cli_room import run
 from described import described, tensors, write_source
 from held import Held
 from small_ports import SEED
 
-from pytorch_to_mlx import Audio, cli, convert, load
+from pytorch_to_mlx import Audio, convert, load
 from pytorch_to_mlx.components.qwen3_codec import Codec
 from pytorch_to_mlx.components.qwen3_codec.config import from_json
+from pytorch_to_mlx.components.qwen3_codec.model import Qwen3CodecModel
 from pytorch_to_mlx.errors import ConfigError, SourceError, UnrecognisedSourceError, UsageError
-from pytorch_to_mlx.models.qwen3_tts_tokenizer.model import Qwen3CodecModel
 from pytorch_to_mlx.models.qwen3_tts_tokenizer.port import PORT
 from pytorch_to_mlx.port import parameter_shapes
 
@@ -88,6 +89,16 @@ def test_two_streams_do_not_mix(model: Qwen3CodecModel) -> None:
         assert_close(np.concatenate([part.samples for part in parts]), model.decode(codes(8, seed)).samples)
 
 
+def test_a_session_branches(model: Qwen3CodecModel) -> None:
+    whole = model.decode(codes(20)).samples
+    session = model.session()
+    session.push(codes(20)[:8])
+    twin = copy.copy(session)
+    for _ in range(2):  # what one was given since does not reach the other
+        assert_close(copy.copy(twin).push(codes(20)[8:]).samples, whole[8 * SAMPLES :])
+        session.push(codes(5, 3))
+
+
 def test_a_stream_holds_what_it_needs_and_no_more(model: Qwen3CodecModel) -> None:
     session = model.session()
     session.push(codes(1))
@@ -130,19 +141,19 @@ def test_commands(model: Qwen3CodecModel, source: Path, tmp_path: Path, monkeypa
     audio.write(tmp_path / "one.wav")
     Audio(SEED.speechlike(3, 0.5, 16000), 16000).write(tmp_path / "two.wav")
     monkeypatch.chdir(tmp_path)
-    run(monkeypatch, "tokenize", folder, "one.wav", "two.wav", "--json", "-o", "tokens.json")
+    assert not run(monkeypatch, "tokenize", folder, "one.wav", "two.wav", "--json", "-o", "tokens.json")
     held = json.loads((tmp_path / "tokens.json").read_text())
     assert held == {name: model.tokenize(Audio.read(name)).tolist() for name in ("one.wav", "two.wav")}
     assert held["one.wav"][:5] != held["two.wav"][:5]
     (tmp_path / "again").mkdir()
-    run(monkeypatch, "detokenize", folder, "tokens.json", "-o", "again")
+    assert not run(monkeypatch, "detokenize", folder, "tokens.json", "-o", "again")
     for name, codes in held.items():
         expected = model.decode(np.array(codes)).samples
         assert np.abs(Audio.read(tmp_path / "again" / name).samples - expected).max() < 2**-15
     before = {path.name: path.read_bytes() for path in tmp_path.glob("*.wav")}
-    assert run(monkeypatch, "detokenize", folder, "tokens.json", "-o", ".", fails=True) == 2
+    assert run(monkeypatch, "detokenize", folder, "tokens.json", "-o", ".") == 2
     assert {path.name: path.read_bytes() for path in tmp_path.glob("*.wav")} == before
-    run(monkeypatch, "tokenize", folder, "one.wav", "-o", "tokens.txt")
+    assert not run(monkeypatch, "tokenize", folder, "one.wav", "-o", "tokens.txt")
     frames = (tmp_path / "tokens.txt").read_text().split()
     assert [[int(code) for code in frame.split(",")] for frame in frames] == held["one.wav"]
 
@@ -168,17 +179,8 @@ def test_tokens_that_make_no_sense(
 ) -> None:
     (tmp_path / "tokens.json").write_text(content)
     out = tmp_path / "out.wav"
-    assert run(monkeypatch, "detokenize", source.parent / "mlx", tmp_path / "tokens.json", "-o", out, fails=True) == 2
+    assert run(monkeypatch, "detokenize", source.parent / "mlx", tmp_path / "tokens.json", "-o", out) == 2
     assert said in capsys.readouterr().err and not out.exists()
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path, fails: bool = False) -> int:
-    monkeypatch.setattr(sys, "argv", ["pytorch-to-mlx", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    status = int(ended.value.code or 0)
-    assert fails or status == 0
-    return status
 
 
 def with_config(source: Path, room: Path, change: Any) -> Path:

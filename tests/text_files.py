@@ -1,4 +1,4 @@
-"""Small tokenizer files in the formats of Chatterbox's repositories, made with `tokenizers` alone."""
+"""Small tokenizer files in the formats of Chatterbox's and Qwen3-TTS's repositories, made with `tokenizers` alone."""
 
 from __future__ import annotations
 
@@ -72,3 +72,17 @@ def write_gpt2(folder: Path, form: str) -> dict[str, Path]:
     for name, content in contents.items():
         (folder / name).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
     return {path.name: path for path in folder.iterdir()}
+
+
+def write_qwen2(folder: Path) -> None:
+    """Qwen3-TTS's files: 269 tokens and 31 special ones, the last three around what is said."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merges = [(word[:end], word[end]) for word in ("assistant", "user", "th", "er") for end in range(1, len(word))]
+    written = [*letters, *("".join(pair) for pair in merges)]
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *(f"<|special_{n}|>" for n in range(25))]
+    special += ["<tts_pad>", "<tts_text_bos>", "<tts_text_eod>"]
+    added = {str(len(written) + i): {"content": token, "special": True} for i, token in enumerate(special)}
+    config = {"added_tokens_decoder": added, "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
+    (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(written)}), encoding="utf-8")
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges), encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")

@@ -67,6 +67,11 @@ class SeededNoise:
         return mx.random.key(int.from_bytes(digest, "little"))
 
 
+def part_seed(seed: int, index: int) -> int:
+    """The seed of a part of a text; the first part's is `seed` itself."""
+    return seed + index * 1_000_003
+
+
 class ReplayedNoise:
     """Recorded noise, one array of frames for each name."""
 

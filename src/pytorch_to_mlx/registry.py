@@ -70,6 +70,20 @@ ENTRIES: tuple[Entry, ...] = (
         module="pytorch_to_mlx.models.s3_tokenizer.port",
     ),
     Entry(
+        name="qwen3_tts",
+        summary="Qwen3-TTS speech synthesis",
+        task="text to speech",
+        variants=("0.6b-base", "1.7b-base", "0.6b-custom-voice", "1.7b-custom-voice", "1.7b-voice-design"),
+        sources=(
+            "Qwen/Qwen3-TTS-12Hz-0.6B-Base",
+            "Qwen/Qwen3-TTS-12Hz-1.7B-Base",
+            "Qwen/Qwen3-TTS-12Hz-0.6B-CustomVoice",
+            "Qwen/Qwen3-TTS-12Hz-1.7B-CustomVoice",
+            "Qwen/Qwen3-TTS-12Hz-1.7B-VoiceDesign",
+        ),
+        module="pytorch_to_mlx.models.qwen3_tts.port",
+    ),
+    Entry(
         name="qwen3_tts_tokenizer",
         summary="speech codec of Qwen3-TTS",
         task="speech codec",

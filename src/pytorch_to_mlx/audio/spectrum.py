@@ -51,6 +51,25 @@ def power_spectrogram(
     return mx.square(mx.real(spectrum)) + mx.square(mx.imag(spectrum))
 
 
+def log_mel(signal: mx.array, rate: int, n_fft: int, hop: int, n_mels: int, fmax: float) -> mx.array:
+    """Logarithms of magnitudes in mel bands, floored at 1e-5, as vocoders have them (HiFi-GAN's meldataset.py).
+
+    Args:
+        signal: (n,) float32, longer than (n_fft - hop) / 2.
+        rate: its samples per second.
+        n_fft: window and transform length in samples.
+        hop: samples between frames.
+        n_mels: bands, up to `fmax` Hz.
+
+    Returns:
+        (n // hop, n_mels) float32, for windows that lie within the signal extended by reflection.
+    """
+    frames = frame(pad_ends(signal, (n_fft - hop) // 2, "reflect"), n_fft, hop) * hann(n_fft)
+    spectrum = mx.fft.rfft(frames, axis=-1)
+    magnitudes = mx.sqrt(mx.square(mx.real(spectrum)) + mx.square(mx.imag(spectrum)) + 1e-9)
+    return mx.log(mx.maximum(magnitudes @ mel_filters(rate, n_fft, n_mels, 0.0, fmax), 1e-5))
+
+
 def _mel_to_hz(mels: np.ndarray) -> np.ndarray:
     linear = mels * (200.0 / 3)
     return np.where(mels < 15.0, linear, 1000.0 * np.exp((mels - 15.0) * (np.log(6.4) / 27.0)))

@@ -20,7 +20,10 @@ OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Audio file t
 VoiceOption = Annotated[Path | None, typer.Option("--voice", help="A voice that the verb voice prepared.")]
 SeedOption = Annotated[int, typer.Option(help="Another seed speaks otherwise.")]
 WatermarkOption = Annotated[
-    bool, typer.Option("--watermark/--no-watermark", help="Mark the audio as synthetic, as upstream does.")
+    bool | None, typer.Option("--watermark/--no-watermark", help="Mark the audio as synthetic, if upstream does.")
+]
+RefTextOption = Annotated[
+    str | None, typer.Option(help="What the recording says, for Qwen3-TTS: speech then goes on from it.")
 ]
 
 
@@ -32,18 +35,23 @@ def command(
     ref_audio: Annotated[
         Path | None, typer.Option(help="A recording of the voice, of any format and rate; 6 to 10 s serve best.")
     ] = None,
+    ref_text: RefTextOption = None,
     voice: VoiceOption = None,
+    speaker: Annotated[str | None, typer.Option(help="A voice by name, if the model has some.")] = None,
+    instruct: Annotated[str | None, typer.Option(help="The voice, or how to speak; for Qwen3-TTS.")] = None,
     language: Annotated[str | None, typer.Option("--language", "-l", help="Code such as fr, if multilingual.")] = None,
-    exaggeration: Annotated[float | None, typer.Option(help="Emotion, 0.5 is neutral; not for Turbo.")] = None,
-    cfg_weight: Annotated[float | None, typer.Option(help="Guidance; 0 halves the time. Not for Turbo.")] = None,
+    exaggeration: Annotated[float | None, typer.Option(help="Emotion, 0.5 is neutral; for Chatterbox.")] = None,
+    cfg_weight: Annotated[float | None, typer.Option(help="Guidance; 0 halves the time. For Chatterbox.")] = None,
     temperature: Annotated[float | None, typer.Option(help="0 takes the likeliest token each time.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Sample from the likeliest tokens of this probability.")] = None,
     min_p: Annotated[float | None, typer.Option(help="Drop tokens below this share of the likeliest.")] = None,
-    top_k: Annotated[int | None, typer.Option(help="Sample from this many; for Turbo.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Sample from this many; for Turbo, Qwen3-TTS.")] = None,
     repetition_penalty: Annotated[float | None, typer.Option(help="Above 1 discourages repetition.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Most speech tokens (25 a second) in one pass.")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Most speech tokens (25 or 12.5 a second) in one pass.")
+    ] = None,
     seed: SeedOption = 0,
-    watermark: WatermarkOption = True,
+    watermark: WatermarkOption = None,
     stream: Annotated[
         bool, typer.Option("--stream", help="Write audio while it is being made; -o - writes 16-bit PCM to the output.")
     ] = False,
@@ -58,6 +66,10 @@ def command(
 
       pytorch-to-mlx synthesize multilingual-mlx -f conte.txt -l fr --voice anna.safetensors -o conte.wav
 
+      pytorch-to-mlx synthesize qwen-mlx -t "Hello." --ref-audio anna.wav --ref-text "What Anna says." -o hello.wav
+
+      pytorch-to-mlx synthesize design-mlx -t "Hello." --instruct "An old man, calm and slow" -o hello.wav
+
       pytorch-to-mlx synthesize chatterbox-mlx -f book.txt --ref-audio anna.wav --stream -o - | aplay -f S16_LE -r 24000
     """
     from pytorch_to_mlx.cli.output import check_audio_output, load_model
@@ -65,6 +77,10 @@ def command(
 
     said = _text(text, file)
     settings = {
+        "ref_text": ref_text,
+        "speaker": speaker,
+        "instruct": instruct,
+        "watermark": watermark,
         "exaggeration": exaggeration,
         "cfg_weight": cfg_weight,
         "temperature": temperature,
@@ -79,14 +95,15 @@ def command(
         raise UsageError("--output - is for --stream; name a file")
     if not to_pipe:
         check_audio_output("--output", output)
-    speaker = _voice(ref_audio, voice, "--ref-audio")
+    held = _voice(ref_audio, voice, "--ref-audio")
     model = load_model(folder, SpeechModel, "speech model", "ResembleAI/chatterbox --variant english")
-    common: dict[str, Any] = {"voice": speaker, "language": language, "seed": seed, "watermark": watermark, **settings}
+    given = {name: value for name, value in settings.items() if value is not None}
+    common: dict[str, Any] = {"voice": held, "language": language, "seed": seed, **given}
     if stream:
         pieces = model.stream(said, **common)
         _write_pcm(pieces) if to_pipe else _write_pieces(pieces, output, model.sample_rate)
         return
-    with _token_progress() as progress:
+    with _token_progress(model.tokens_per_second) as progress:
         audio = model.synthesize(said, progress=progress, **common)
     _write(audio, output)
     print(f"{output}: {audio.seconds:.1f} s")
@@ -96,12 +113,15 @@ def prepare(
     folder: FolderArgument,
     recording: Annotated[Path, typer.Argument(metavar="AUDIO", help="A recording of any format and rate.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Voice file to write, such as anna.safetensors.")],
+    ref_text: RefTextOption = None,
 ) -> None:
     """Analyse a reference recording once, for many syntheses.
 
-    Example:
+    Examples:
 
       pytorch-to-mlx voice chatterbox-mlx anna.wav -o anna.safetensors
+
+      pytorch-to-mlx voice qwen-mlx anna.wav --ref-text "What Anna says." -o anna.safetensors
     """
     from pytorch_to_mlx.audio import Audio, naming
     from pytorch_to_mlx.cli.output import check_output, load_model
@@ -111,7 +131,7 @@ def prepare(
     audio = Audio.read(recording)
     model = load_model(folder, SpeechModel, "speech model", "ResembleAI/chatterbox --variant english")
     with naming(recording):
-        prepared = model.prepare_voice(audio)
+        prepared = model.prepare_voice(audio, ref_text)
     prepared.save(output)
     print(f"{output}: a voice for {prepared.kind}")
 
@@ -123,7 +143,7 @@ def convert_voice(
     target: Annotated[Path | None, typer.Option("--target", help="A recording of the voice that is to say it.")] = None,
     voice: VoiceOption = None,
     seed: SeedOption = 0,
-    watermark: WatermarkOption = True,
+    watermark: WatermarkOption = None,
 ) -> None:
     """Say what a recording says with another voice.
 
@@ -140,7 +160,7 @@ def convert_voice(
     speaker = _voice(target, voice, "--target")
     model = load_model(folder, VoiceConverter, "voice converter", "ResembleAI/chatterbox --variant english")
     with naming(source):
-        converted = model.convert_voice(audio, voice=speaker, seed=seed, watermark=watermark)
+        converted = model.convert_voice(audio, voice=speaker, seed=seed, watermark=watermark is not False)
     _write(converted, output)
     print(f"{output}: {converted.seconds:.1f} s")
 
@@ -204,7 +224,7 @@ def _write_pcm(pieces: Iterable[Audio]) -> None:
 
 
 @contextmanager
-def _token_progress() -> Iterator[Any]:
+def _token_progress(tokens_per_second: float) -> Iterator[Any]:
     """Seconds of speech so far, on standard error, once the work takes over two seconds."""
     import sys
 
@@ -217,6 +237,6 @@ def _token_progress() -> Iterator[Any]:
             if tokens == 1:
                 done.append(bar.n)
                 bar.set_description(f"part {part + 1} of {parts}: ", refresh=False)
-            bar.update(done[-1] + tokens / 25 - bar.n)
+            bar.update(done[-1] + tokens / tokens_per_second - bar.n)
 
         yield advance

@@ -7,7 +7,7 @@ Each sees as much before its input as its kernel reaches beyond its stride: padd
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
+from typing import Literal, Self
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -22,6 +22,12 @@ class Stream:
 
     def __init__(self) -> None:
         self._last: dict[int, mx.array] = {}
+
+    def __copy__(self) -> Self:
+        """A stream that goes on by itself from here."""
+        twin = object.__new__(type(self))
+        twin.__dict__ |= self.__dict__ | {"_last": dict(self._last)}
+        return twin
 
     def join(self, layer: nn.Module, x: mx.array, steps: int, padding_mode: PaddingMode = "constant") -> mx.array:
         """`x` (batch, time, channels) after the last `steps` that the layer was given, or padding in their place."""

@@ -11,6 +11,9 @@ import numpy as np
 
 Shape = tuple[int, ...]
 
+QWEN3_CODEC_EOS = 102
+"""Where the token that ends speech stands behind Qwen3-TTS's codes, of which there are 1024 fewer than tokens."""
+
 _NORM_WORDS = ("norm", "bn", "ln", "batchnorm", "layernorm", "layer_scale", "gamma")
 
 
@@ -220,6 +223,34 @@ def qwen3_codec_weights(shapes: Mapping[str, Shape], seed: int = 0) -> dict[str,
         elif name.endswith("codebook.embed_sum"):
             lengths = 2 * np.linalg.norm(vectors, axis=1, keepdims=True) / np.float32(vectors.shape[1] ** 0.5)
             vectors *= drawn[name.replace("embed_sum", "cluster_usage")][:, None] / lengths
+    return drawn
+
+
+def qwen3_tts_weights(shapes: Mapping[str, Shape], seed: int = 0) -> dict[str, np.ndarray]:
+    """Weights of Qwen3-TTS's talker, code predictor and speaker encoder, with which greedy speech does not loop.
+
+    As T3's: queries are sharp, what layers add is weak beside the embeddings. Speech ends where it is told to,
+    since the row of the token that ends it is zero. Rectified layers of the speaker encoder lose half of what passes,
+    and none of all their inputs; the first sees how a spectrum differs from the mean over its bands.
+    """
+    gains: dict[str, float] = {}
+    for name in shapes:
+        stack = name.partition(".layers.")[0]
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            depth = sum(each.startswith(f"{stack}.layers.") and each.endswith("o_proj.weight") for each in shapes)
+            gains[name] = min(0.5, 1.4 / depth**0.5)
+        elif name.endswith(("q_norm.weight", "_head.weight")) or ".lm_head." in name:
+            gains[name] = 2.0
+        elif name.startswith("speaker_encoder.") and name.endswith("conv.weight"):
+            gains[name] = 1.4
+    drawn = weights(shapes, seed, gains)
+    head = drawn["talker.codec_head.weight"]
+    head[len(head) - 1024 + QWEN3_CODEC_EOS] = 0
+    for name in drawn:
+        if name.startswith("speaker_encoder.") and name.endswith("conv.bias"):
+            drawn[name] += np.float32(0.3)
+    if (entering := drawn.get("speaker_encoder.blocks.0.conv.weight")) is not None:
+        entering -= entering.mean(axis=1, keepdims=True)
     return drawn
 
 

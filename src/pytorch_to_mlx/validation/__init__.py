@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pytorch_to_mlx import registry
+from pytorch_to_mlx.checkpoint import open_checkpoint
 from pytorch_to_mlx.errors import AudioError, FolderError, UsageError
 from pytorch_to_mlx.folder import FolderConfig, read_config, replace_file, with_parity
 from pytorch_to_mlx.loading import load
@@ -128,7 +129,12 @@ def _originals(config: FolderConfig, source: str | None, offline: bool) -> Origi
         source = f"package:{recorded.location}" if recorded.kind == "package" else recorded.location
     revision = recorded.revision if recorded.kind == "hub" and source == recorded.location else None
     found = match(source, port=config.model_type, variant=config.variant, revision=revision, offline=offline)
-    own = [path for prefix, path in found.files.items() if prefix not in found.packaged]
+    own: list[Path] = []
+    for prefix, path in found.files.items():
+        if prefix not in found.packaged:
+            with open_checkpoint(path) as checkpoint:
+                own += [path, *checkpoint.files]  # an index, and what it tells of
+    own = list(dict.fromkeys(own))
     files = [*own, *(path for files in found.assets.values() for path in files.values())]
     files += [found.source.path / name for name in found.variant.settings.files] if found.variant.settings else []
     return Originals(own[0] if len(files) == 1 else found.source.path, tuple(dict.fromkeys(files)))

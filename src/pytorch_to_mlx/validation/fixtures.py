@@ -91,7 +91,7 @@ def manifest(port: Port, recorded: Recording, cases: list[Case], seed: int, orig
         "upstream": port.reference.upstream,
         "versions": dict(recorded.versions),
         "seed": seed,
-        "checkpoint": {"sha256": recorded.checkpoint, "files": sorted(path.name for path in originals.files)},
+        "checkpoint": {"sha256": recorded.checkpoint, "files": [_within(path, originals) for path in originals.files]},
         "tolerances": MEANING,
         "cases": [_described(case, port.reference.stage(case.name)) for case in cases],
     }
@@ -105,7 +105,12 @@ def _export_checkpoint(port: Port, variant: str, folder: Path, seed: int, note: 
     path = folder if len(parts) > 1 else folder / Path(parts[0].files[0]).name
     arguments = ["export", "--variant", variant, "--seed", str(seed), "--out", str(path)]
     environments.run_script(port.reference.script, arguments, note)
-    return Originals(path, tuple(sorted(folder.iterdir())))
+    return Originals(path, tuple(sorted(file for file in folder.rglob("*") if file.is_file())))
+
+
+def _within(file: Path, originals: Originals) -> str:
+    """The file's name in the checkpoint's folder."""
+    return file.relative_to(originals.path).as_posix() if originals.path.is_dir() else file.name
 
 
 def _a_line_each(described: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mlx.core as mx
 
-from pytorch_to_mlx.audio.spectrum import frame, hann, mel_filters, pad_ends
+from pytorch_to_mlx.audio.spectrum import log_mel
 from pytorch_to_mlx.components.flow.estimator import MELS
 from pytorch_to_mlx.errors import AudioError
 
@@ -31,7 +31,4 @@ def mel_spectrogram(samples: mx.array) -> mx.array:
         raise AudioError(
             f"the recording lasts {samples.shape[1] / RATE:.3f} s; a mel spectrogram needs more than 0.03 s"
         )
-    frames = frame(pad_ends(samples[0], reach, "reflect"), WINDOW, HOP) * hann(WINDOW)
-    spectrum = mx.fft.rfft(frames, axis=-1)
-    magnitudes = mx.sqrt(mx.square(mx.real(spectrum)) + mx.square(mx.imag(spectrum)) + 1e-9)
-    return mx.log(mx.maximum(magnitudes @ mel_filters(RATE, WINDOW, MELS, 0.0, HIGHEST), 1e-5))[None]
+    return log_mel(samples[0], RATE, WINDOW, HOP, MELS, HIGHEST)[None]

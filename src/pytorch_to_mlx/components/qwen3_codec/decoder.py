@@ -5,6 +5,8 @@ A quantizer's vectors, a transformer with a window, ConvNeXt blocks and residual
 
 from __future__ import annotations
 
+from copy import copy
+
 import mlx.core as mx
 import mlx.nn as nn
 
@@ -26,6 +28,11 @@ class CodecStream(Stream):
     def __init__(self, transformer: DecoderConfig) -> None:
         super().__init__()
         self.cache = WindowCache(transformer.num_layers, transformer.sliding_window or 1)
+
+    def __copy__(self) -> CodecStream:
+        twin = super().__copy__()
+        twin.cache = copy(self.cache)
+        return twin
 
     @property
     def arrays(self) -> list[mx.array]:

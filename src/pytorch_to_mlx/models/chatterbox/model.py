@@ -23,7 +23,7 @@ from pytorch_to_mlx.models.chatterbox.t3.generation import SamplingSettings, gen
 from pytorch_to_mlx.models.chatterbox.text import load_tokenizer, normalise
 from pytorch_to_mlx.models.chatterbox.vocalising import Vocaliser
 from pytorch_to_mlx.models.chatterbox.voice import Speaker, embed_reference, prepare
-from pytorch_to_mlx.noise import Noise, SeededNoise
+from pytorch_to_mlx.noise import Noise, SeededNoise, part_seed
 from pytorch_to_mlx.parity import scope, tap
 from pytorch_to_mlx.tasks import Voice
 from pytorch_to_mlx.text import Segment, split_text
@@ -40,6 +40,7 @@ class ChatterboxModel:
     """A `SpeechModel`, `VoiceConverter`, `SpeechTokenizer` and `Watermarker`."""
 
     sample_rate = RATE
+    tokens_per_second = 25.0
 
     def __init__(self, network: Chatterbox, config: ChatterboxConfig, folder: Path) -> None:
         self.network = network
@@ -49,12 +50,15 @@ class ChatterboxModel:
         self.vocaliser = Vocaliser(network.s3gen)
         self._watermarker = PerthWatermarker(network.perth)
 
-    def prepare_voice(self, audio: Audio) -> Voice:
+    def prepare_voice(self, audio: Audio, text: str | None = None) -> Voice:
         """Analyse a reference recording, once for many syntheses.
 
         Raises:
             AudioError: too short or silent.
+            UsageError: its text is given, of which this model makes no use.
         """
+        if text is not None:
+            raise UsageError("this model does not ask what the recording says: leave out --ref-text")
         return prepare(self.network, self.config, audio)
 
     def synthesize(
@@ -200,6 +204,9 @@ class ChatterboxModel:
         self, text: str, voice: Voice | Audio | None, language: str | None, settings: dict[str, float | None]
     ) -> Plan:
         given = {name: value for name, value in settings.items() if value is not None}
+        for name in ("ref_text", "speaker", "instruct"):
+            if name in given:
+                raise UsageError(f"this model speaks with recorded voices alone: leave out --{name.replace('_', '-')}")
         exaggeration = given.pop("exaggeration", None)
         max_tokens = int(given.pop("max_tokens", MAX_TOKENS))
         if exaggeration is not None and not self.config.t3.emotion:
@@ -244,8 +251,3 @@ class Plan:
     exaggeration: float | None
     sampling: SamplingSettings
     max_tokens: int
-
-
-def part_seed(seed: int, index: int) -> int:
-    """The seed of a part of a text; the first part's is `seed` itself."""
-    return seed + index * 1_000_003

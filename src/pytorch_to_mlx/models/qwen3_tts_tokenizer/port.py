@@ -11,8 +11,8 @@ import numpy as np
 from pytorch_to_mlx.audio import Audio
 from pytorch_to_mlx.components.qwen3_codec import Codec, CodecConfig, weights
 from pytorch_to_mlx.components.qwen3_codec.config import PUBLISHED, from_json
+from pytorch_to_mlx.components.qwen3_codec.model import Qwen3CodecModel
 from pytorch_to_mlx.components.qwen3_codec.stage import CODES, DECODE, ENCODE, SOUND
-from pytorch_to_mlx.models.qwen3_tts_tokenizer.model import Qwen3CodecModel
 from pytorch_to_mlx.parity import FLOAT32
 from pytorch_to_mlx.port import Part, Port, Reference, Settings, Stage, Variant
 from pytorch_to_mlx.quantization import Choice, QuantizationPolicy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from copy import copy
 
 import mlx.core as mx
 import numpy as np
@@ -49,11 +50,7 @@ class Qwen3CodecModel:
         Raises:
             UsageError: codes of another shape, or outside the codebooks.
         """
-        codes = self.checked(codes)
-        session = self.session()
-        parts = [session.push(codes[i : i + FRAMES_AT_ONCE]) for i in range(0, len(codes), FRAMES_AT_ONCE)]
-        samples = np.concatenate([part.samples for part in parts])
-        return Audio(tap("wav", samples), self.sample_rate)
+        return Audio(tap("wav", self.session().push(codes).samples), self.sample_rate)
 
     def stream(self, pieces: Iterable[np.ndarray]) -> Iterator[Audio]:
         """Sound for each piece of codes as it comes; together they are what `decode` gives."""
@@ -83,9 +80,19 @@ class DecodingSession:
         self._model = model
         self._past: CodecStream = model.network.decoder.stream()
 
+    def __copy__(self) -> DecodingSession:
+        """A session that goes on by itself from here."""
+        twin = DecodingSession(self._model)
+        twin._past = copy(self._past)
+        return twin
+
     def push(self, codes: np.ndarray) -> Audio:
         """The sound of the next codes, (frames, 16). Raises `UsageError` as `decode`."""
-        codes = self._model.checked(codes)
-        samples = self._model.network.decoder(mx.array(codes.astype(np.int32))[None], self._past)
+        codes = self._model.checked(codes).astype(np.int32)
+        parts = [self._sound(codes[i : i + FRAMES_AT_ONCE]) for i in range(0, len(codes), FRAMES_AT_ONCE)]
+        return Audio(np.concatenate(parts), self._model.sample_rate)
+
+    def _sound(self, codes: np.ndarray) -> np.ndarray:
+        samples = self._model.network.decoder(mx.array(codes)[None], self._past)
         mx.eval(samples, self._past.arrays)
-        return Audio(np.array(samples[0].astype(mx.float32)), self._model.sample_rate)
+        return np.array(samples[0].astype(mx.float32))

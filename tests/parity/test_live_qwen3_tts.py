@@ -1,0 +1,116 @@
+"""Qwen3-TTS of every published kind against qwen-tts: reduced in CI, at full size by `make parity-full`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from live import assert_diverges_first, exported
+
+from pytorch_to_mlx import convert, load, registry, validate
+from pytorch_to_mlx.folder import read_config
+from pytorch_to_mlx.report import ParityReport
+from pytorch_to_mlx.validation import recorded_upstream
+
+PORT = registry.get("qwen3_tts")
+AUDIO = Path(__file__).parents[3] / "shared" / "audio"
+SPEECH = sorted(AUDIO.glob("*.wav"))[:2]
+SECONDS = 4
+CODEC_TENSORS = 496
+TENSORS = {
+    "0.6b-base": 478,
+    "1.7b-base": 480,
+    "0.6b-custom-voice": 402,
+    "1.7b-custom-voice": 404,
+    "1.7b-voice-design": 404,
+}
+"""Of the published sizes, the codec's not counted."""
+PARAMETERS = {"0.6b-base": 411, "1.7b-custom-voice": 89}
+"""Whose reduced parameters are each perturbed, but for the codec's of the second: every kind of them."""
+
+
+@dataclass(frozen=True)
+class Proven:
+    """A converted model with its source and report."""
+
+    variant: str
+    full: bool
+    source: Path
+    folder: Path
+    report: ParityReport
+
+
+def _sizes() -> list[object]:
+    marks = {"reduced": pytest.mark.parity, "full": pytest.mark.full}
+    return [pytest.param((name, size), marks=marks[size], id=f"{name}-{size}") for size in marks for name in TENSORS]
+
+
+def _recordings(variant: str) -> dict[str, Any]:
+    """What models that hear are compared on besides."""
+    return {"audio": SPEECH if variant.endswith("-base") else (), "seconds": SECONDS}
+
+
+@pytest.fixture(scope="module", params=_sizes())
+def proven(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proven]:
+    variant, size = request.param
+    full, room = size == "full", tmp_path_factory.mktemp("qwen3_tts")
+    source = exported(PORT.reference, variant if full else f"{variant}-reduced", room / "source")
+    converted = convert(source, room / "model", dtype="float32")
+    assert converted.config.variant == variant
+    if full:
+        assert len({row.source for row in converted.accounting}) == TENSORS[variant] + CODEC_TENSORS
+    report = validate(
+        room / "model",
+        source=str(source),
+        **_recordings(variant),
+        controls=variant in PARAMETERS and not full,
+        note=print,
+    )
+    yield Proven(variant, full, source, room / "model", report)
+    shutil.rmtree(room)
+
+
+def test_every_tap_holds(proven: Proven, capsys: pytest.CaptureFixture[str]) -> None:
+    with capsys.disabled():
+        print("\n" + proven.report.summary())
+    assert proven.report.passed, proven.report.markdown()
+    if proven.variant in PARAMETERS and not proven.full:
+        controls = proven.report.controls
+        assert controls is not None
+        assert (controls.perturbed, controls.unmoved) == (PARAMETERS[proven.variant], ())
+
+
+def test_a_hundred_greedy_frames_are_upstreams(proven: Proven) -> None:
+    (greedy,) = (case for case in proven.report.cases if case.name == "talker/greedy")
+    codes = {tap.name: tap for tap in greedy.taps if tap.name in ("first", "others")}
+    assert {name: tap.shape for name, tap in codes.items()} == {"first": (100,), "others": (1500,)}
+    assert all((tap.kind, tap.error) == ("exact", 0) for tap in codes.values())
+    assert greedy.alive["distinct_share"] >= 0.5
+
+
+@pytest.mark.parametrize(("bits", "limit"), [(8, 0.02), (4, 0.2)])
+def test_quantized_logits(proven: Proven, tmp_path: Path, bits: int, limit: float) -> None:
+    if proven.variant != "0.6b-base":
+        pytest.skip("once is enough: the networks are 0.6b-base's")
+    folder = tmp_path / "quantized"
+    convert(proven.source, folder, dtype="float32", quantize=True, q_bits=bits)
+    report = validate(folder, source=str(proven.source), **_recordings(proven.variant), controls=False)
+    logits = [tap for case in report.cases for tap in case.taps if tap.kind == "relative"]
+    assert report.passed and len(logits) >= 16, report.markdown()
+    assert max(tap.error for tap in logits) <= limit
+
+
+def test_a_changed_weight_is_named_as_first_divergence(proven: Proven) -> None:
+    recorded = recorded_upstream(read_config(proven.folder), source=str(proven.source), **_recordings(proven.variant))
+    assert_diverges_first(
+        load(proven.folder),
+        recorded,
+        PORT.reference,
+        parameter="talker.code_predictor.model.layers.1.mlp.down_proj.weight",
+        case="talker/control",
+        tap="code_predictor.model.layers.1.mlp",
+    )
