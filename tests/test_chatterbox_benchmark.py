@@ -11,15 +11,17 @@ from typing import Any, ClassVar
 
 import chatterbox
 import pytest
-from chatterbox import KNOWN, Child, Contender, grow, measure, repeat, speak
-from chatterbox_report import MLX_AUDIO, OURS, UPSTREAM, Findings
+from chatterbox import KNOWN, REPORT, grow, measure, repeat, speak
+from race import CONTENDERS, MLX_AUDIO, OURS, UPSTREAM, Child, Contender
+from speech_report import Findings
 
 FAKE = f"""
 import sys, time
-sys.path.insert(0, {str(chatterbox.CONTENDERS)!r})
-from serving import Contender, serve
+sys.path.insert(0, {str(CONTENDERS)!r})
+from chatterbox_serving import ChatterboxContender
+from serving import serve
 
-class Fake(Contender):
+class Fake(ChatterboxContender):
     def __init__(self, setting, watch):
         super().__init__(setting, watch)
         self.pause = 0.02
@@ -97,6 +99,7 @@ def test_the_report() -> None:
     told = {"about": "here", "preload": "", "import": 1, "load": 2, "peak": 3e9, "held": None, "device_peak": None}
     findings = Findings(
         "On a machine.",
+        REPORT,
         {
             "flow": {OURS: [10.0, 20.0, 10.0], UPSTREAM: [9.0, 22.0, 12.0], MLX_AUDIO: [40.0, 50.0, 45.0]},
             "T3, each token": {OURS: [0.2] * 3, UPSTREAM: [0.4] * 3, MLX_AUDIO: [0.21] * 3},
@@ -134,7 +137,7 @@ def test_growth_and_memory_are_read_off_many_syntheses() -> None:
             return {"tokens": tokens * parts, "result": 960 * tokens * parts, "seconds": seconds, "held": 1000}
 
     steady: Any = Steady()
-    findings = Findings("")
+    findings = Findings("", REPORT)
     grow(findings, steady)
     assert {what: round(found[0], 4) for what, found in findings.growth.items()} == {
         "5 s in one pass": 2.02,

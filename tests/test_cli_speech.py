@@ -37,6 +37,9 @@ class Parrot:
             raise AudioError("too short")
         return Voice("parrot", {"mean": audio.samples.mean(keepdims=True)})
 
+    def likeness(self, first: Voice, second: Voice) -> float:
+        return 1 - abs(float(first.arrays["mean"][0] - second.arrays["mean"][0]))
+
     def synthesize(self, text: str, **asked: Any) -> Audio:
         asked["progress"](0, 1, len(text))
         self.asked = {"text": text, **asked}
@@ -110,6 +113,43 @@ def test_a_voice_is_prepared_once_and_used(
     assert run(monkeypatch, "synthesize", "dir", "-t", "hi", "--voice", voice, "-o", tmp_path / "o.wav") == 0
     assert parrot.asked["voice"].kind == "parrot"
     np.testing.assert_allclose(parrot.asked["voice"].arrays["mean"], [0.125])
+
+
+def test_of_several_recordings_the_most_typical_is_taken(
+    parrot: Parrot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    takes = [tmp_path / f"take{n}.wav" for n in range(3)]
+    for path, level in zip(takes, (0.0, 0.25, 0.375), strict=True):
+        soundfile.write(path, np.full(4000, level), 16000)
+    out = tmp_path / "anna.safetensors"
+    assert run(monkeypatch, "voice", "dir", *takes, "-o", out) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in told[:-1]] == [
+        ["take0.wav", "take1.wav", "take2.wav"],
+        ["take0.wav", "1.000", "0.750", "0.625"],
+        ["take1.wav", "0.750", "1.000", "0.875"],
+        ["take2.wav", "0.625", "0.875", "1.000"],
+    ]
+    assert told[-1].endswith("take1.wav") and np.isclose(Voice.load(out).arrays["mean"][0], 0.25)
+    assert run(monkeypatch, "voice", "dir", *takes, "-o", out, "--ref-text", "x") == 2
+    assert "what one recording says" in capsys.readouterr().err
+
+
+def test_a_passage_of_a_recording(
+    parrot: Parrot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loud = np.random.default_rng(0).normal(0, 0.1, 16000)
+    soundfile.write(tmp_path / "long.wav", np.concatenate([np.zeros(32000), loud, np.zeros(32000)]), 16000)
+    given = ("synthesize", "dir", "-t", "hi", "--ref-audio", tmp_path / "long.wav", "-o", tmp_path / "o.wav")
+    assert run(monkeypatch, *given, "--ref-seconds", "1") == 0
+    assert 0.9 <= parrot.asked["voice"].seconds <= 1 and np.abs(parrot.asked["voice"].samples).mean() > 0.05
+    assert "the reference is 2.0" in capsys.readouterr().err
+    assert run(monkeypatch, *given, "--ref-seconds", "1", "--ref-text", "x") == 2
+    assert "leave out --ref-text" in capsys.readouterr().err
+    assert run(monkeypatch, *given, "--ref-seconds", "0") == 2
+    assert "--ref-seconds 0 is not within" in capsys.readouterr().err
+    assert run(monkeypatch, "synthesize", "dir", "-t", "hi", "--ref-seconds", "3", "-o", tmp_path / "o.wav") == 2
+    assert "give --ref-audio too" in capsys.readouterr().err
 
 
 def test_text_from_a_file_and_from_the_input(parrot: Parrot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,6 +194,13 @@ def test_a_voice_is_kept(base: Qwen3TTSModel, voice: Voice, tmp_path: Path) -> N
     assert np.abs(embedding_alone - before).max() > 1e-3
 
 
+def test_voices_are_alike(base: Qwen3TTSModel, voice: Voice) -> None:
+    other = base.prepare_voice(recording(7, 1.5))
+    assert base.likeness(voice, voice) == pytest.approx(1)
+    assert base.likeness(voice, other) == pytest.approx(base.likeness(other, voice))
+    assert base.likeness(voice, other) < 0.9999
+
+
 def test_a_text_is_said_in_parts(base: Qwen3TTSModel, voice: Voice) -> None:
     text = "This is a sentence of some length, which is said again. " * 12
     counted: list[tuple[int, int, int]] = []

@@ -108,6 +108,12 @@ class Voice:
             return cls(tensors.metadata.get("kind", ""), {name: np.array(tensors.read(name)) for name in tensors})
 
 
+def cosine(first: np.ndarray, second: np.ndarray) -> float:
+    """Of the angle between two embeddings of any shape."""
+    lengths = float(np.linalg.norm(first)) * float(np.linalg.norm(second))
+    return float(np.vdot(first, second)) / lengths if lengths else 0.0
+
+
 @runtime_checkable
 class SpeechModel(Protocol):
     """Speaks a text with a voice."""
@@ -122,6 +128,10 @@ class SpeechModel(Protocol):
 
     def prepare_voice(self, audio: Audio, text: str | None = None) -> Voice:
         """Analyse a reference recording; `text` is what it says, for models that go on from it."""
+        ...
+
+    def likeness(self, first: Voice, second: Voice) -> float:
+        """How alike two voices are, 1 for the same."""
         ...
 
     def synthesize(self, text: str, *, voice: Voice | Audio | None = None, seed: int = 0, **settings: Any) -> Audio: ...

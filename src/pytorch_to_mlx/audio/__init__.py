@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pytorch_to_mlx.audio.passage import best_passage
 from pytorch_to_mlx.audio.resample import Method, resample
 from pytorch_to_mlx.errors import AudioError
 
@@ -97,6 +98,11 @@ class Audio:
     def resampled(self, rate: int, method: Method = "soxr_hq") -> Audio:
         """The same recording at another rate."""
         return self if rate == self.rate else Audio(resample(self.samples, self.rate, rate, method), rate)
+
+    def passage(self, seconds: float) -> tuple[float, Audio]:
+        """The best passage of so many seconds at most (`audio/passage.py`): when it begins, and the passage."""
+        first, last = best_passage(self.samples, self.rate, seconds)
+        return first / self.rate, Audio(self.samples[first:last], self.rate)
 
     def part(self, start: float, end: float) -> Audio:
         """The samples between two times in seconds."""

@@ -13,7 +13,7 @@ from pytorch_to_mlx.errors import UsageError
 
 if TYPE_CHECKING:
     from pytorch_to_mlx.audio import Audio
-    from pytorch_to_mlx.tasks import Voice
+    from pytorch_to_mlx.tasks import SpeechModel, Voice
 
 FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="A converted speech model.")]
 OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Audio file to write; the suffix says the format.")]
@@ -21,6 +21,9 @@ VoiceOption = Annotated[Path | None, typer.Option("--voice", help="A voice that 
 SeedOption = Annotated[int, typer.Option(help="Another seed speaks otherwise.")]
 WatermarkOption = Annotated[
     bool | None, typer.Option("--watermark/--no-watermark", help="Mark the audio as synthetic, if upstream does.")
+]
+RefSecondsOption = Annotated[
+    float | None, typer.Option(help="Hear the best passage of this length alone; 3 to 6 s are enough.")
 ]
 RefTextOption = Annotated[
     str | None, typer.Option(help="What the recording says, for Qwen3-TTS: speech then goes on from it.")
@@ -36,6 +39,7 @@ def command(
         Path | None, typer.Option(help="A recording of the voice, of any format and rate; 6 to 10 s serve best.")
     ] = None,
     ref_text: RefTextOption = None,
+    ref_seconds: RefSecondsOption = None,
     voice: VoiceOption = None,
     speaker: Annotated[str | None, typer.Option(help="A voice by name, if the model has some.")] = None,
     instruct: Annotated[str | None, typer.Option(help="The voice, or how to speak; for Qwen3-TTS.")] = None,
@@ -72,6 +76,7 @@ def command(
 
       pytorch-to-mlx synthesize chatterbox-mlx -f book.txt --ref-audio anna.wav --stream -o - | aplay -f S16_LE -r 24000
     """
+    from pytorch_to_mlx.audio import Audio
     from pytorch_to_mlx.cli.output import check_audio_output, load_model
     from pytorch_to_mlx.tasks import SpeechModel
 
@@ -96,6 +101,10 @@ def command(
     if not to_pipe:
         check_audio_output("--output", output)
     held = _voice(ref_audio, voice, "--ref-audio")
+    if isinstance(held, Audio):
+        held = _shortened(held, ref_seconds, ref_text)
+    elif ref_seconds is not None:
+        raise UsageError("--ref-seconds is of a recording: give --ref-audio too")
     model = load_model(folder, SpeechModel, "speech model", "ResembleAI/chatterbox --variant english")
     given = {name: value for name, value in settings.items() if value is not None}
     common: dict[str, Any] = {"voice": held, "language": language, "seed": seed, **given}
@@ -111,29 +120,42 @@ def command(
 
 def prepare(
     folder: FolderArgument,
-    recording: Annotated[Path, typer.Argument(metavar="AUDIO", help="A recording of any format and rate.")],
+    recordings: Annotated[
+        list[Path], typer.Argument(metavar="AUDIO...", help="A recording of any format and rate; of several, the best.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Voice file to write, such as anna.safetensors.")],
     ref_text: RefTextOption = None,
+    ref_seconds: RefSecondsOption = None,
 ) -> None:
     """Analyse a reference recording once, for many syntheses.
+
+    Of several recordings of one speaker, a table tells how alike their voices are; the one that is most like the others
+    is taken.
 
     Examples:
 
       pytorch-to-mlx voice chatterbox-mlx anna.wav -o anna.safetensors
 
       pytorch-to-mlx voice qwen-mlx anna.wav --ref-text "What Anna says." -o anna.safetensors
+
+      pytorch-to-mlx voice qwen-mlx take1.wav take2.wav take3.wav --ref-seconds 5 -o anna.safetensors
     """
     from pytorch_to_mlx.audio import Audio, naming
     from pytorch_to_mlx.cli.output import check_output, load_model
     from pytorch_to_mlx.tasks import SpeechModel
 
     check_output("--output", output)
-    audio = Audio.read(recording)
+    if len(recordings) > 1 and ref_text is not None:
+        raise UsageError("--ref-text is what one recording says: give one, or leave it out")
+    heard = [_shortened(Audio.read(path), ref_seconds, ref_text) for path in recordings]
     model = load_model(folder, SpeechModel, "speech model", "ResembleAI/chatterbox --variant english")
-    with naming(recording):
-        prepared = model.prepare_voice(audio, ref_text)
-    prepared.save(output)
-    print(f"{output}: a voice for {prepared.kind}")
+    prepared = []
+    for path, audio in zip(recordings, heard, strict=True):
+        with naming(path):
+            prepared.append(model.prepare_voice(audio, ref_text))
+    best = _most_alike(model, recordings, prepared) if len(prepared) > 1 else 0
+    prepared[best].save(output)
+    print(f"{output}: a voice for {prepared[best].kind}" + (f", of {recordings[best]}" if len(prepared) > 1 else ""))
 
 
 def convert_voice(
@@ -192,6 +214,31 @@ def _voice(recording: Path | None, prepared: Path | None, flag: str) -> Audio | 
     if recording is not None:
         return Audio.read(recording)
     return Voice.load(prepared) if prepared is not None else None
+
+
+def _most_alike(model: SpeechModel, names: list[Path], voices: list[Voice]) -> int:
+    """The voice that is most like the others, all of which are told."""
+    from pytorch_to_mlx.cli.output import table
+
+    likeness = [[model.likeness(first, second) for second in voices] for first in voices]
+    rows = [(name.name, *(f"{value:.3f}" for value in row)) for name, row in zip(names, likeness, strict=True)]
+    print(table(rows, ("", *(name.name for name in names))))
+    return max(range(len(voices)), key=lambda place: sum(likeness[place]))
+
+
+def _shortened(audio: Audio, seconds: float | None, text: str | None) -> Audio:
+    """The best passage of a reference, which is told; all of it if no length is asked for."""
+    import sys
+
+    if seconds is None:
+        return audio
+    if not 0.5 <= seconds <= 60:
+        raise UsageError(f"--ref-seconds {seconds:g} is not within 0.5 to 60")
+    if text is not None:
+        raise UsageError("nobody knows what a passage says: leave out --ref-text, or cut the recording and its text")
+    start, passage = audio.passage(seconds)
+    print(f"the reference is {start:.2f} to {start + passage.seconds:.2f} s of the recording", file=sys.stderr)
+    return passage
 
 
 def _write(audio: Audio, output: Path) -> None:

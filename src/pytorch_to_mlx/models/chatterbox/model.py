@@ -22,10 +22,10 @@ from pytorch_to_mlx.models.chatterbox.streaming import Streamer
 from pytorch_to_mlx.models.chatterbox.t3.generation import SamplingSettings, generate
 from pytorch_to_mlx.models.chatterbox.text import load_tokenizer, normalise
 from pytorch_to_mlx.models.chatterbox.vocalising import Vocaliser
-from pytorch_to_mlx.models.chatterbox.voice import Speaker, embed_reference, prepare
+from pytorch_to_mlx.models.chatterbox.voice import SPEAKER, Speaker, embed_reference, prepare
 from pytorch_to_mlx.noise import Noise, SeededNoise, part_seed
 from pytorch_to_mlx.parity import scope, tap
-from pytorch_to_mlx.tasks import Voice
+from pytorch_to_mlx.tasks import Voice, cosine
 from pytorch_to_mlx.text import Segment, split_text
 
 MAX_TOKENS = 1000
@@ -60,6 +60,10 @@ class ChatterboxModel:
         if text is not None:
             raise UsageError("this model does not ask what the recording says: leave out --ref-text")
         return prepare(self.network, self.config, audio)
+
+    def likeness(self, first: Voice, second: Voice) -> float:
+        """How alike two voices are to the voice encoder, 1 for the same."""
+        return cosine(first.arrays[SPEAKER], second.arrays[SPEAKER])
 
     def synthesize(
         self,

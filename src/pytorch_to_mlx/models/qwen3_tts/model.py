@@ -20,10 +20,10 @@ from pytorch_to_mlx.models.qwen3_tts.network import Qwen3TTS
 from pytorch_to_mlx.models.qwen3_tts.prompt import Request, language_token, prompt
 from pytorch_to_mlx.models.qwen3_tts.sampling import SamplingSettings
 from pytorch_to_mlx.models.qwen3_tts.text import TextTokenizer, language_code, language_name
-from pytorch_to_mlx.models.qwen3_tts.voice import Speaker, prepare, warn
+from pytorch_to_mlx.models.qwen3_tts.voice import EMBEDDING, Speaker, prepare, warn
 from pytorch_to_mlx.noise import Noise, SeededNoise, part_seed
 from pytorch_to_mlx.parity import tap
-from pytorch_to_mlx.tasks import Voice
+from pytorch_to_mlx.tasks import Voice, cosine
 from pytorch_to_mlx.text import LIMIT, Segment, split_text
 
 MAX_TOKENS = 2048
@@ -92,6 +92,10 @@ class Qwen3TTSModel:
         if self.config.speaker_encoder is None:
             raise UsageError("this model clones no voices; convert Qwen/Qwen3-TTS-12Hz-0.6B-Base")
         return prepare(self.network.speaker_encoder, self.codec, audio, text)
+
+    def likeness(self, first: Voice, second: Voice) -> float:
+        """How alike two voices are to the speaker encoder, 1 for the same."""
+        return cosine(first.arrays[EMBEDDING], second.arrays[EMBEDDING])
 
     def synthesize(
         self,

@@ -33,6 +33,7 @@ TALKER = Stage(
     bars={
         "float32": {"first": FIRST, "others": OTHERS, "codes": EXACT, "*": FLOAT32},
         "bfloat16": _logits(0.05),
+        "mixed": _logits(0.05),  # as published: bfloat16, and the codec in float32
         "float16": _logits(0.01),
         "8-bit": _logits(0.02),
         "4-bit": _logits(0.2),

@@ -1,0 +1,42 @@
+"""The best passage of a long recording, for models that hear a voice from a few seconds."""
+
+from __future__ import annotations
+
+import numpy as np
+
+FRAME = 0.02  # seconds
+QUIET = 35.0  # decibels below what is loud in the recording: a pause
+CLIPPED = 0.999
+
+
+def best_passage(samples: np.ndarray, rate: int, seconds: float) -> tuple[int, int]:
+    """Where to cut: the passage with most speech, least clipping, and ends that lie in pauses.
+
+    Args:
+        samples: (n,) float32.
+        rate: samples per second.
+        seconds: how long, at most; a passage ends where speech does.
+
+    Returns:
+        Its first sample, and the one after its last; all of a recording that is no longer.
+    """
+    length = round(seconds * rate)
+    size = max(1, round(FRAME * rate))
+    frames = samples.size // size
+    if samples.size <= length or frames == 0:
+        return 0, samples.size
+    framed = samples[: frames * size].reshape(frames, size).astype(np.float64)
+    level = 10 * np.log10(np.mean(framed**2, axis=1) + 1e-12)
+    speech = level > np.quantile(level, 0.95) - QUIET
+    clipped = (np.abs(framed) >= CLIPPED).mean(axis=1)
+    window = max(1, length // size)
+    worth = np.concatenate([[0.0], np.cumsum(speech - 20 * clipped)])
+    pause = np.concatenate([[True], ~(speech[1:] & speech[:-1]), [True]])  # whether no word is cut before a frame
+    starts = np.arange(frames - window + 1)
+    score = (worth[starts + window] - worth[starts]) / window + 0.1 * pause[starts] + 0.1 * pause[starts + window]
+    first = int(np.argmax(score))
+    last = first + window
+    while last > first + window // 2 and not pause[last]:  # back to where a word ends
+        last -= 1
+    last = last if pause[last] else first + window
+    return first * size, last * size
