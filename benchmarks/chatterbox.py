@@ -12,32 +12,36 @@ about 16 GB of memory and 10 GB of disk.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import platform
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import numpy as np
-from chatterbox_report import FIRST, MLX_AUDIO, OURS, TOKEN, UPSTREAM, WHOLE, Findings, as_json
-from child import read
+from race import (
+    CONTENDERS,
+    MLX_AUDIO,
+    OURS,
+    UPSTREAM,
+    Child,
+    Contender,
+    bandwidth,
+    note,
+    started,
+    write_prompt,
+)
+from speech_report import Findings, Stages, as_json, describe
 from table import update
 
 from pytorch_to_mlx import environments
-from pytorch_to_mlx.audio import Audio
 from pytorch_to_mlx.conversion import convert
 
 HERE = Path(__file__).parent
-CONTENDERS = HERE / "chatterbox_contenders"
 TEXT = "The quick brown fox jumps over the lazy dog, and then it sleeps in the sun."
 PROMPT_SECONDS, RATE, SAMPLES_PER_TOKEN, TOKENS_PER_SECOND = 5.0, 24000, 960, 25
 WARM_UP = 6
@@ -45,6 +49,18 @@ WARM_UP = 6
 SHORT, LONG = 5, 40
 """Seconds of audio between which growth is measured."""
 SYNTHESES = 50
+
+TOKEN, WHOLE, FIRST = "T3, each token", "whole synthesis", "first audio"
+REPORT = Stages(
+    order=("voice preparation", "T3 prefill", TOKEN, "flow", "vocoder", "watermark", WHOLE, FIRST),
+    targets={
+        TOKEN: (MLX_AUDIO, 1.1),
+        "flow": (MLX_AUDIO, 3.0),
+        "vocoder": (MLX_AUDIO, 30.0),
+        WHOLE: (UPSTREAM, 1.0),
+    },
+    reading=(TOKEN, "T3", "token"),
+)
 
 STAGES: dict[str, tuple[str, dict[str, str]]] = {
     "voice": ("voice", {"voice preparation": ""}),
@@ -66,84 +82,11 @@ STAGES: dict[str, tuple[str, dict[str, str]]] = {
 ROUND = ("voice", "whole", "first-audio")
 
 
-@dataclass(frozen=True)
-class Contender:
-    """How one is started. `streams` if audio comes before all of it is there; `preloads` if it computes in MLX."""
-
-    name: str
-    script: str
-    environment: str | None
-    streams: bool = False
-    preloads: bool = True
-
-    @property
-    def python(self) -> Path:
-        """Its interpreter, whose environment is built if need be."""
-        return environments.install(environments.get(self.environment)) if self.environment else Path(sys.executable)
-
-    def variables(self, threads: int) -> dict[str, str]:
-        """Its environment variables: as many threads for all, OpenBLAS for MLX alone."""
-        kept = environments.environment_of_children()
-        counts = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-        preload = {"LD_PRELOAD": openblas()} if self.preloads and openblas() else {}
-        return {**kept, **dict.fromkeys(counts, str(threads)), **preload, "MLX_ENABLE_TF32": "0"}
-
-
 KNOWN = {
-    "ours": Contender(OURS, "ours.py", None, streams=True),
-    "upstream": Contender(UPSTREAM, "upstream.py", "synthesis", preloads=False),
-    "mlx-audio": Contender(MLX_AUDIO, "mlx_audio_tts.py", "mlx-audio"),
+    "ours": Contender(OURS, "chatterbox_ours.py", None, streams=True),
+    "upstream": Contender(UPSTREAM, "chatterbox_upstream.py", "synthesis", preloads=False),
+    "mlx-audio": Contender(MLX_AUDIO, "chatterbox_mlx_audio.py", "mlx-audio"),
 }
-
-
-def openblas() -> str:
-    """What the Makefile preloads, or this process has preloaded; empty if there is none."""
-    found = sorted(Path("/usr/lib").glob("*/openblas-pthread/libopenblas.so.0"))
-    return os.environ.get("LD_PRELOAD") or (str(found[0]) if found else "")
-
-
-class Child:
-    """A contender's process.
-
-    Attributes:
-        loaded: what it said when it had loaded.
-        replies: what it said since.
-    """
-
-    def __init__(self, command: Sequence[str | Path], variables: dict[str, str], errors: IO[str]) -> None:
-        self._name = Path(command[1]).name
-        self._errors = errors
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=variables
-        )
-        self.replies: list[dict[str, Any]] = []
-        self.loaded = self._reply()
-
-    def ask(self, method: str, *arguments: object) -> dict[str, Any]:
-        """Have it do something.
-
-        Raises:
-            RuntimeError: it failed; the last lines that it printed.
-        """
-        assert self._process.stdin
-        self._process.stdin.write(json.dumps([method, *arguments]) + "\n")
-        self._process.stdin.flush()
-        self.replies.append(self._reply())
-        return self.replies[-1]
-
-    def close(self) -> None:
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait()
-
-    def _reply(self) -> dict[str, Any]:
-        assert self._process.stdout
-        answer = self._process.stdout.readline()
-        if not answer:
-            self._process.wait()
-            self._errors.seek(0)
-            raise RuntimeError(f"{self._name} failed:\n{self._errors.read()[-3000:]}")
-        return json.loads(answer)
 
 
 def speak(child: Child, tokens: int, method: str = "synthesize", parts: int = 1) -> dict[str, Any]:
@@ -187,21 +130,6 @@ def run_rounds(findings: Findings, children: dict[Contender, Child], stages: Seq
                     note(f"round {number}: {contender.name}: {row} {seconds:.3f} s")
 
 
-def describe(findings: Findings, children: dict[Contender, Child]) -> None:
-    """What each contender is and held."""
-    for contender, child in children.items():
-        loaded, last = child.loaded, child.replies[-1]
-        findings.weights_per_token = max(findings.weights_per_token, loaded["facts"].get("weights_per_token", 0))
-        findings.contenders[contender.name] = {
-            "about": loaded["facts"]["about"],
-            "preload": Path(openblas()).name if contender.preloads else "",
-            "import": loaded["import"],
-            "load": loaded["load"],
-            "gflops": [reply["gflops"] for reply in child.replies],
-            **{name: last[name] for name in ("peak", "held", "device_peak")},
-        }
-
-
 def grow(findings: Findings, child: Child) -> None:
     """Time for each second of audio by its length, in one pass and in parts; the short one before and after."""
     child.ask("voice")
@@ -224,18 +152,6 @@ def repeat(findings: Findings, child: Child) -> None:
         note(f"synthesis {number + 1}: {findings.memory[-1] / 1e9:.3f} GB")
 
 
-def bandwidth(threads: int) -> float:
-    """Bytes a second that memory is read with, the best of a few, by numpy in as many threads."""
-    parts = np.split(np.ones(threads << 25, np.float32), threads)
-    taken = []
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in range(5):
-            started = time.perf_counter()
-            list(pool.map(np.max, parts))  # what waits for memory alone: a sum computes longer than it reads
-            taken.append(time.perf_counter() - started)
-    return sum(part.nbytes for part in parts) / min(taken)
-
-
 @contextmanager
 def models(names: Sequence[str], checkpoint: Path | None, work: Path) -> Iterator[dict[str, Path]]:
     """What each contender loads, converted from one checkpoint."""
@@ -255,42 +171,6 @@ def models(names: Sequence[str], checkpoint: Path | None, work: Path) -> Iterato
             command = [contender.python, CONTENDERS / contender.script, "convert", checkpoint, found["mlx-audio"]]
             subprocess.run(command, check=True, env=contender.variables(1), stdout=sys.stderr)
         yield {name: found[name] for name in names}
-
-
-@contextmanager
-def children(folders: dict[str, Path], prompt: Path, threads: int) -> Iterator[dict[Contender, Child]]:
-    """The contenders' processes, loaded one after another from files that were read just before."""
-    with ExitStack() as stack:
-        started: dict[Contender, Child] = {}
-        for name, folder in folders.items():
-            read(folder, folder)
-            note(f"{name}: loads")
-            contender = KNOWN[name]
-            setting = {
-                "model": str(folder),
-                "prompt": str(prompt),
-                "text": TEXT,
-                "threads": threads,
-                "started": time.time(),
-            }
-            command = [contender.python, CONTENDERS / contender.script, json.dumps(setting)]
-            errors = stack.enter_context(tempfile.TemporaryFile("w+"))
-            started[contender] = Child(command, contender.variables(threads), errors)
-            stack.callback(started[contender].close)
-        yield started
-
-
-def write_prompt(path: Path) -> None:
-    """A recording like speech: the one that references hear."""
-    spec = importlib.util.spec_from_file_location("_seed", environments.SCRIPTS / "_seed.py")
-    assert spec and spec.loader
-    seed = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(seed)
-    Audio(seed.speechlike(3, PROMPT_SECONDS, RATE), RATE).write(path)
-
-
-def note(what: str) -> None:
-    print(what, file=sys.stderr, flush=True)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -321,21 +201,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     options.work.mkdir(parents=True, exist_ok=True)
     load = os.getloadavg()[0]
-    findings = Findings("")
+    findings = Findings("", REPORT)
     with (
         tempfile.TemporaryDirectory() as drafts,
         models(options.contenders, options.checkpoint, options.work) as folders,
     ):
         prompt = Path(drafts) / "prompt.wav"
-        write_prompt(prompt)
-        with children(folders, prompt, options.threads) as started:
+        write_prompt(prompt, PROMPT_SECONDS, RATE)
+        contenders = {KNOWN[name]: folder for name, folder in folders.items()}
+        with started(contenders, prompt, TEXT, options.threads) as children:
             if options.rounds:
-                run_rounds(findings, started, [options.only] if options.only else ROUND, options)
-                describe(findings, started)
+                run_rounds(findings, children, [options.only] if options.only else ROUND, options)
+                describe(findings, children)
             if options.growth:
-                grow(findings, started[KNOWN["ours"]])
+                grow(findings, children[KNOWN["ours"]])
             if options.memory:
-                repeat(findings, started[KNOWN["ours"]])
+                repeat(findings, children[KNOWN["ours"]])
     findings.about = (
         f"{options.tokens} speech tokens ({options.tokens / TOKENS_PER_SECOND:g} s) after a prompt of "
         f"{PROMPT_SECONDS:g} s, float32, {options.threads} threads; {platform.system()} {platform.machine()}, "

@@ -1,26 +1,33 @@
-"""What benchmarks/chatterbox.py measured, as Markdown."""
+"""What benchmarks of speech models measured, as Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from race import OURS, Child, Contender, openblas
 from table import line
 
-OURS, UPSTREAM, MLX_AUDIO = "pytorch-to-mlx", "upstream PyTorch", "mlx-audio"
-TOKEN, WHOLE, FIRST = "T3, each token", "whole synthesis", "first audio"
-TARGETS = {
-    TOKEN: (MLX_AUDIO, 1.1),
-    "flow": (MLX_AUDIO, 3.0),
-    "vocoder": (MLX_AUDIO, 30.0),
-    WHOLE: (UPSTREAM, 1.0),
-}
-"""By how many times ours is to be faster, and than whom."""
-ORDER = ("voice preparation", "T3 prefill", TOKEN, "flow", "vocoder", "watermark", WHOLE, FIRST)
 GROWTH_LIMIT, FLAT = 1.15, 1.02
 """Time per second of audio may grow by so much with its length in one pass; "not at all" and "flat" are the latter."""
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What a benchmark measures.
+
+    Attributes:
+        order: of the stages in the table.
+        targets: by stage, than whom ours is to be faster, and how many times.
+        reading: the stage that waits for weights, whose they are, and what they are read for.
+    """
+
+    order: Sequence[str]
+    targets: Mapping[str, tuple[str, float]]
+    reading: tuple[str, str, str]
 
 
 @dataclass
@@ -29,15 +36,17 @@ class Findings:
 
     Attributes:
         about: the setting, in a line.
+        measured: what there is to measure.
         stages: seconds by stage, contender and round.
         contenders: what each said of itself: about, preload, import, load, peak, held, device_peak, gflops.
-        weights_per_token: bytes of weights that T3 reads for each token.
+        weights_per_token: bytes of weights that are read for each token, or frame.
         bandwidth: bytes a second that memory was read with, as probed before every stage.
         growth: seconds for each second of audio, by what was said.
         memory: bytes held after each of many syntheses.
     """
 
     about: str
+    measured: Stages
     stages: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     contenders: dict[str, dict[str, Any]] = field(default_factory=dict)
     weights_per_token: int = 0
@@ -67,7 +76,9 @@ class Findings:
         names = list(self.contenders)
         others = [name for name in names if name != OURS] if OURS in names else []
         head = ["stage", *(f"{name}, s" for name in names), *(f"{name} / ours" for name in others), "target"]
-        return _table(head, (self._stage(stage, names, others) for stage in ORDER if stage in self.stages))
+        return _table(
+            head, (self._stage(stage, names, others) for stage in self.measured.order if stage in self.stages)
+        )
 
     def _stage(self, stage: str, names: list[str], others: list[str]) -> list[str]:
         times = self.stages[stage]
@@ -75,7 +86,7 @@ class Findings:
         return [stage, *medians, *(_spread(self.ratios(stage, name)) for name in others), self._target(stage)]
 
     def _target(self, stage: str) -> str:
-        name, least = TARGETS.get(stage, ("", 0.0))
+        name, least = self.measured.targets.get(stage, ("", 0.0))
         ratios = self.ratios(stage, name)
         if not ratios:
             return ""
@@ -99,15 +110,17 @@ class Findings:
         return _table(head, rows)
 
     def _floor(self) -> str:
-        """What reading the weights alone takes, which no implementation of a token can go below."""
-        if TOKEN not in self.stages or not self.weights_per_token:
+        """What reading the weights alone takes, which no implementation can go below."""
+        stage, reader, what = self.measured.reading
+        if stage not in self.stages or not self.weights_per_token:
             return ""
         floor = self.weights_per_token / max(self.bandwidth)
-        shares = (f"{name} {floor / median(times):.0%}" for name, times in self.stages[TOKEN].items())
+        shares = (f"{name} {floor / median(times):.0%}" for name, times in self.stages[stage].items())
+        best = max(self.bandwidth) / 1e9
         return (
-            f"T3 reads {self.weights_per_token / 1e9:.3f} GB of weights for each token, whatever the batch. At the "
-            f"{max(self.bandwidth) / 1e9:.1f} GB/s that memory was read with at best, that takes "
-            f"{1000 * floor:.0f} ms: the floor. Share of it that was reached: {', '.join(shares)}."
+            f"{reader} reads {self.weights_per_token / 1e9:.3f} GB of weights for each {what}, whatever the batch. "
+            f"At the {best:.1f} GB/s that memory was read with at best, that takes {1000 * floor:.0f} ms: the floor. "
+            f"Share of it that was reached: {', '.join(shares)}."
         )
 
     def _growth(self) -> str:
@@ -148,10 +161,26 @@ def _gigabytes(count: int | None) -> str:
     return "" if count is None else f"{count / 1e9:.2f}"
 
 
+def describe(findings: Findings, children: dict[Contender, Child]) -> None:
+    """What each contender is and held."""
+    for contender, child in children.items():
+        loaded, last = child.loaded, child.replies[-1]
+        findings.weights_per_token = max(findings.weights_per_token, loaded["facts"].get("weights_per_token", 0))
+        findings.contenders[contender.name] = {
+            "about": loaded["facts"]["about"],
+            "preload": Path(openblas()).name if contender.preloads else "",
+            "import": loaded["import"],
+            "load": loaded["load"],
+            "gflops": [reply["gflops"] for reply in child.replies],
+            **{name: last[name] for name in ("peak", "held", "device_peak")},
+        }
+
+
 def as_json(findings: Findings) -> Mapping[str, Any]:
     """The findings with the ratios that the tables show."""
     ratios = {
         stage: {name: found for name in findings.contenders if name != OURS and (found := findings.ratios(stage, name))}
         for stage in findings.stages
     }
-    return {**vars(findings), "ratios": ratios}
+    kept = {name: value for name, value in vars(findings).items() if name != "measured"}
+    return {**kept, "ratios": ratios}

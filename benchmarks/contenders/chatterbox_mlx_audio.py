@@ -1,6 +1,6 @@
 """The PyPI package mlx-audio as a contender of benchmarks/chatterbox.py, in an environment of its own.
 
-    python mlx_audio_tts.py convert CHECKPOINT FOLDER
+    python chatterbox_mlx_audio.py convert CHECKPOINT FOLDER
 
 converts upstream's checkpoint with mlx-audio's own converter, which finds every weight. It would fetch the checkpoint
 from the Hub and read it with torch; both are replaced by reading the folder. So is its fetching of the S3 tokenizer,
@@ -18,15 +18,16 @@ import huggingface_hub
 import mlx.core as mx
 import mlx_audio.tts.models.chatterbox.t3.t3 as t3_module  # type: ignore[import-not-found]
 import numpy as np
+from chatterbox_on_mlx import Endless, MlxChatterbox
+from chatterbox_serving import CHOICE, SPEECH_TOKENS
 from mlx_audio.tts.models.chatterbox.chatterbox import punc_norm  # type: ignore[import-not-found]
 from mlx_audio.tts.utils import load_model  # type: ignore[import-not-found]
-from on_mlx import Endless, MlxContender
-from serving import SPEECH_TOKENS, Setting, Stopwatch, serve
+from serving import Setting, Stopwatch, serve
 
 TOKENIZER = "s3_tokenizer"
 
 
-class MlxAudio(MlxContender):
+class MlxAudio(MlxChatterbox):
     def __init__(self, setting: Setting, watch: Stopwatch) -> None:
         super().__init__(setting, watch)
         huggingface_hub.snapshot_download = lambda **_: f"{setting.model}/{TOKENIZER}"
@@ -58,7 +59,7 @@ class MlxAudio(MlxContender):
         self.conds = self.model.prepare_conditionals(self.setting.prompt, 0)  # it reads the file at its own rate
 
     def synthesize(self, tokens: int) -> int:
-        (said,) = self.model.generate(self.setting.text, conds=self.conds, max_new_tokens=tokens, **self.setting.choice)
+        (said,) = self.model.generate(self.setting.text, conds=self.conds, max_new_tokens=tokens, **CHOICE)
         mx.eval(said.audio)
         return said.audio.size
 
@@ -67,7 +68,7 @@ class MlxAudio(MlxContender):
         ids = self.model.tokenizer.text_to_tokens(punc_norm(self.setting.text))
         start, stop = (mx.full((1, 1), token, mx.int32) for token in (hp.start_text_token, hp.stop_text_token))
         ids = mx.concatenate([start, ids, stop], axis=1)
-        choice = {name: value for name, value in self.setting.choice.items() if name != "exaggeration"}
+        choice = {name: value for name, value in CHOICE.items() if name != "exaggeration"}
         self.model.t3.inference(
             t3_cond=self.conds.t3, text_tokens=mx.concatenate([ids, ids]), max_new_tokens=tokens, **choice
         )

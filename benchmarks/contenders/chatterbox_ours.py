@@ -9,9 +9,10 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
+from chatterbox_on_mlx import Endless, MlxChatterbox
+from chatterbox_serving import CHOICE, SPEECH_TOKENS
 from mlx.utils import tree_flatten
-from on_mlx import Endless, MlxContender
-from serving import SPEECH_TOKENS, Setting, Stopwatch, serve
+from serving import Setting, Stopwatch, serve
 
 from pytorch_to_mlx.audio import Audio
 from pytorch_to_mlx.loading import load
@@ -20,7 +21,7 @@ from pytorch_to_mlx.models.chatterbox.voice import Speaker
 from pytorch_to_mlx.noise import SeededNoise
 
 
-class Ours(MlxContender):
+class Ours(MlxChatterbox):
     def __init__(self, setting: Setting, watch: Stopwatch) -> None:
         super().__init__(setting, watch)
         self.model: ChatterboxModel = load(Path(setting.model))
@@ -50,10 +51,10 @@ class Ours(MlxContender):
     def speak_parts(self, tokens: int, parts: int) -> int:
         """As `synthesize`, for so many paragraphs, each of which is said in a pass of its own."""
         text = "\n\n".join([self.setting.text] * parts)
-        return self.model.synthesize(text, voice=self.prepared, max_tokens=tokens, **self.setting.choice).samples.size
+        return self.model.synthesize(text, voice=self.prepared, max_tokens=tokens, **CHOICE).samples.size
 
     def first_audio(self, tokens: int) -> int:
-        pieces = self.model.stream(self.setting.text, voice=self.prepared, max_tokens=tokens, **self.setting.choice)
+        pieces = self.model.stream(self.setting.text, voice=self.prepared, max_tokens=tokens, **CHOICE)
         return next(iter(pieces)).samples.size
 
     def t3(self, tokens: int) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 import torch.nn.functional as functional
 from chatterbox.tts import ChatterboxTTS, punc_norm  # type: ignore  # in its own environment
-from serving import MATRIX, NEVER, SPEECH_TOKENS, Contender, Setting, Stopwatch, serve
+from chatterbox_serving import CHOICE, NEVER, SPEECH_TOKENS, ChatterboxContender
+from serving import MATRIX, Setting, Stopwatch, serve
 
 
-class Upstream(Contender):
+class Upstream(ChatterboxContender):
     def __init__(self, setting: Setting, watch: Stopwatch) -> None:
         super().__init__(setting, watch)
         torch.set_num_threads(setting.threads)
@@ -43,7 +44,7 @@ class Upstream(Contender):
 
     def synthesize(self, tokens: int) -> int:
         self.tokens = tokens
-        return self.model.generate(self.setting.text, **self.setting.choice).numel()
+        return self.model.generate(self.setting.text, **CHOICE).numel()
 
     @torch.inference_mode()
     def t3(self, tokens: int) -> None:
@@ -51,7 +52,7 @@ class Upstream(Contender):
         hp = self.model.t3.hp
         ids = self.model.tokenizer.text_to_tokens(punc_norm(self.setting.text))
         ids = functional.pad(functional.pad(ids, (1, 0), value=hp.start_text_token), (0, 1), value=hp.stop_text_token)
-        choice = {name: value for name, value in self.setting.choice.items() if name != "exaggeration"}
+        choice = {name: value for name, value in CHOICE.items() if name != "exaggeration"}
         self.model.t3.inference(t3_cond=self.model.conds.t3, text_tokens=ids.repeat(2, 1), **choice)
 
     def flow(self, tokens: int) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import mlx.core as mx
-import mlx.nn as nn
-from serving import MATRIX, NEVER, SPEECH_TOKENS, Contender
+from serving import MATRIX, Contender
 
 
 class MlxContender(Contender):
@@ -16,15 +15,3 @@ class MlxContender(Contender):
 
     def device_peak(self) -> int:
         return mx.get_peak_memory()
-
-
-class Endless(nn.Module):
-    """A speech head whose special tokens are never likely."""
-
-    def __init__(self, head: nn.Module, vocabulary: int) -> None:
-        super().__init__()
-        self.head = head
-        self.bias = mx.where(mx.arange(vocabulary) < SPEECH_TOKENS, 0.0, NEVER)
-
-    def __call__(self, x: mx.array) -> mx.array:
-        return self.head(x) + self.bias

@@ -1,4 +1,4 @@
-"""What the contenders of benchmarks/chatterbox.py share: each is a process that loads once, then does as it is told.
+"""What contenders share: each is a process that loads once, then does as it is told.
 
     python CONTENDER.py SETTING
 
@@ -19,9 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-SPEECH_TOKENS = 6561
-"""Ids from here on are special. The contenders are kept from drawing them, so that all speak equally long."""
-NEVER = -1e9
 MATRIX = 1024
 """Side of the matrices that the probe multiplies."""
 
@@ -43,18 +40,6 @@ class Setting:
     text: str
     threads: int
     started: float
-
-    @property
-    def choice(self) -> dict[str, Any]:
-        """How tokens are drawn, under the names that all contenders share: upstream's defaults."""
-        return {
-            "exaggeration": 0.5,
-            "cfg_weight": 0.5,
-            "temperature": 0.8,
-            "repetition_penalty": 1.2,
-            "min_p": 0.05,
-            "top_p": 1.0,
-        }
 
 
 class Stopwatch:
@@ -105,31 +90,11 @@ class Stopwatch:
 
 
 class Contender(ABC):
-    """One implementation of Chatterbox; made, it is loaded. `watch` times what goes on inside."""
+    """One implementation of a model; made, it is loaded. `watch` times what goes on inside."""
 
     def __init__(self, setting: Setting, watch: Stopwatch) -> None:
         self.setting = setting
         self.watch = watch
-
-    @abstractmethod
-    def voice(self) -> None:
-        """Prepare a voice from the recording, and keep it."""
-
-    @abstractmethod
-    def synthesize(self, tokens: int) -> int:
-        """Say the text in exactly so many speech tokens; returns samples."""
-
-    @abstractmethod
-    def t3(self, tokens: int) -> None:
-        """Draw speech tokens, and no more."""
-
-    @abstractmethod
-    def flow(self, tokens: int) -> None:
-        """Turn speech tokens into a mel spectrogram, and no more."""
-
-    @abstractmethod
-    def vocoder(self, tokens: int) -> None:
-        """Turn the mel frames of so many tokens into a waveform, and no more."""
 
     @abstractmethod
     def probe(self) -> None:
@@ -142,10 +107,6 @@ class Contender(ABC):
     def device_peak(self) -> int | None:
         """The most bytes that its framework says it held, if it says so."""
         return None
-
-    def first_audio(self, tokens: int) -> int:
-        """As `synthesize`, until the first samples come: all of them, unless it streams."""
-        return self.synthesize(tokens)
 
 
 def serve(make: Callable[[Setting, Stopwatch], Contender]) -> None:

@@ -1,0 +1,80 @@
+"""Upstream's PyTorch code as a contender of benchmarks/qwen3_tts.py, in the environment of its reference."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any
+
+import soundfile
+import torch
+from qwen3_tts_serving import LANGUAGE, REF_TEXT, Qwen3TTSContender
+from serving import MATRIX, Setting, Stopwatch, serve
+
+
+class Upstream(Qwen3TTSContender):
+    def __init__(self, setting: Setting, watch: Stopwatch) -> None:
+        from qwen_tts import Qwen3TTSModel  # type: ignore  # in its own environment; it prints when imported
+
+        super().__init__(setting, watch)
+        torch.set_num_threads(setting.threads)
+        self.model = Qwen3TTSModel.from_pretrained(setting.model, dtype=torch.float32)
+        talker = self.model.model.talker
+        self._generate, talker.generate = talker.generate, self._timed_generate
+        predictor = talker.code_predictor
+        self._predict, predictor.generate = predictor.generate, self._timed_predict
+
+    def _timed_generate(self, **named: Any) -> Any:
+        self.watch.begin_tokens()
+        return self._generate(**named)
+
+    def _timed_predict(self, **named: Any) -> Any:
+        frame = self._predict(**named)
+        self.watch.tick()
+        return frame
+
+    def voice(self) -> None:
+        wav, rate = soundfile.read(self.setting.prompt, dtype="float32")
+        self.prompt = self.model.create_voice_clone_prompt((wav, rate), ref_text=REF_TEXT)
+
+    def synthesize(self, frames: int) -> int:
+        return self._say(frames, 1)[0].size
+
+    def batch(self, frames: int, rows: int) -> int:
+        decode = self.model.model.speech_tokenizer.decode
+        said: list[int] = []
+
+        def count(items: Any) -> Any:  # codes are all that is asked for
+            said.append(min(len(item["audio_codes"]) for item in items) - len(self.prompt[0].ref_code))
+            return [torch.zeros(1920).numpy() for _ in items], 24000
+
+        self.model.model.speech_tokenizer.decode = count
+        try:
+            self._say(frames, rows)
+        finally:
+            self.model.model.speech_tokenizer.decode = decode
+        return said[0]
+
+    def _say(self, frames: int, rows: int) -> Any:
+        texts = [self.setting.text] * rows
+        told = {"language": LANGUAGE, "voice_clone_prompt": self.prompt, "max_new_tokens": frames + 1}
+        wavs, _ = self.model.generate_voice_clone(text=texts, **told)
+        return wavs
+
+    def decode(self, frames: int) -> int:
+        codes = torch.randint(2048, (frames, 16))
+        wavs, _ = self.model.model.speech_tokenizer.decode([{"audio_codes": codes}])
+        return wavs[0].size
+
+    def probe(self) -> None:
+        matrix = torch.ones(MATRIX, MATRIX)
+        torch.mm(matrix, matrix)
+
+    def facts(self) -> dict[str, Any]:
+        return {"about": f"torch {torch.__version__}, {torch.get_num_threads()} threads, cpu"}
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)
+    serve(Upstream)
