@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any
 
 from serving import Contender
 
 SPEECH_TOKENS = 6561
 """Ids from here on are special. The contenders are kept from drawing them, so that all speak equally long."""
 NEVER = -1e9
-CHOICE = {
+CHOICE: dict[str, Any] = {
     "exaggeration": 0.5,
     "cfg_weight": 0.5,
     "temperature": 0.8,

@@ -1,0 +1,60 @@
+"""benchmarks/qwen3_tts.py without a model: what it asks its contenders, what it makes of answers, its arguments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import qwen3_tts
+from qwen3_tts import BATCH, DECODE, FIRST, FRAME, KNOWN, ROWS, VOICE, WHOLE, measure
+
+
+class Child:
+    """Answers as a contender that says so many frames."""
+
+    def __init__(self, frames: int) -> None:
+        self.frames = frames
+        self.asked: list[tuple[Any, ...]] = []
+
+    def ask(self, method: str, *arguments: Any) -> dict[str, Any]:
+        self.asked.append((method, *arguments))
+        result = self.frames if method == "batch" else 1920 * self.frames
+        return {"seconds": 3.0, "spans": {"token": 0.2}, "result": result}
+
+
+def test_stages() -> None:
+    child: Any = Child(25)
+    ours, upstream = KNOWN["ours"], KNOWN["upstream"]
+    found = {stage: measure(child, ours, stage, 25) for stage in qwen3_tts.STAGES}
+    assert found == {
+        "voice": {VOICE: 3.0},
+        "whole": {FRAME: 0.2, WHOLE: 3.0},
+        "first": {FIRST: 3.0},
+        "batch": {BATCH: 0.2},
+        "decode": {DECODE: 3.0},
+    }
+    assert child.asked == [("voice",), ("synthesize", 25), ("first_audio", 25), ("batch", 25, ROWS), ("decode", 25)]
+    assert measure(child, upstream, "whole", 25)[FIRST] == 3.0, "which does not stream: all is first"
+    assert measure(child, upstream, "first", 25) == {}
+
+
+@pytest.mark.parametrize("stage", ["whole", "batch", "decode"])
+def test_speech_of_another_length_is_no_measurement(stage: str) -> None:
+    child: Any = Child(20)
+    with pytest.raises(RuntimeError, match="gave 20 frames for 25"):
+        measure(child, KNOWN["ours"], stage, 25)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--contenders", "ours,theirs"], "theirs: there are ours, upstream, mlx-audio"),
+        (["--only", "flow"], "flow: there are voice"),
+        (["--frames", "2"], "--frames must be 6 or more"),
+        (["--rounds", "0"], "--rounds 1 or more"),
+    ],
+)
+def test_arguments_that_make_no_sense(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        qwen3_tts.parse(arguments)
+    assert said in capsys.readouterr().err
