@@ -28,11 +28,11 @@ from pytorch_to_mlx.errors import (
 from pytorch_to_mlx.folder import read_config
 from pytorch_to_mlx.models.qwen3_tts.generation import generate
 from pytorch_to_mlx.models.qwen3_tts.guard import LONGEST_PERIOD, WATCHED, Guard
-from pytorch_to_mlx.models.qwen3_tts.model import CHUNK, FIRST_CHUNK, Qwen3TTSModel
+from pytorch_to_mlx.models.qwen3_tts.model import CHUNK, FIRST_CHUNK, PARTS_AT_ONCE, Qwen3TTSModel
 from pytorch_to_mlx.models.qwen3_tts.prompt import prompt
 from pytorch_to_mlx.noise import SeededNoise
 from pytorch_to_mlx.tasks import Voice
-from pytorch_to_mlx.text import qwen2_tokenizer_json
+from pytorch_to_mlx.text import qwen2_tokenizer_json, split_text
 
 BASE, NAMED, DESIGN = "qwen3_tts-0.6b-base", "qwen3_tts-1.7b-custom-voice", "qwen3_tts-1.7b-voice-design"
 FRAME, RATE = 1920, 24000
@@ -165,8 +165,9 @@ def test_utterances_end_by_themselves(base: Qwen3TTSModel, voice: Voice) -> None
         chosen = [prompts[row] for row in rows], base.config.sampling, [noises[row] for row in rows]
         return np.stack([*generate(base.network.talker, *chosen, 12, stop=stop)], axis=1)
 
+    endless = frames([0, 1, 2], stop=64 + 102)
     ends = set()
-    for stop in range(64):
+    for stop in (endless[row, frame, 0] for row, frame in ((0, 2), (1, 5), (2, 9), (0, 11))):
         together = frames([0, 1, 2], stop)
         for row, found in enumerate(together):
             alone = frames([row], stop)[0]
@@ -175,7 +176,7 @@ def test_utterances_end_by_themselves(base: Qwen3TTSModel, voice: Voice) -> None
             assert (found[len(alone) :] == -1).all() and (len(alone) == 12 or stop not in alone[:, 0])
         said = base.speak(list(together[0]), requests[0])
         assert said.size == FRAME * len(frames([0], stop)[0])
-    assert {2, 12} < ends
+    assert {2, 12} < ends and endless.shape == (3, 12, 16)
 
 
 def test_utterances_have_noises_of_their_own(base: Qwen3TTSModel, voice: Voice) -> None:
@@ -206,8 +207,18 @@ def test_a_text_is_said_in_parts(base: Qwen3TTSModel, voice: Voice) -> None:
     counted: list[tuple[int, int, int]] = []
     audio = base.synthesize(text, voice=voice, max_tokens=2, progress=lambda *done: counted.append(done))
     parts = counted[0][1]
-    assert parts > 1 and {part for part, _, _ in counted} == set(range(parts))
+    assert parts > 1 and [part for part, _, frames in counted if frames == 1] == [*range(0, parts, PARTS_AT_ONCE)]
+    assert len(counted) == parts * 2
     assert audio.samples.size > parts * 2 * FRAME  # and pauses between
+
+
+def test_parts_at_once_are_parts_one_by_one(base: Qwen3TTSModel, voice: Voice) -> None:
+    """Of other lengths, more than are said at once; a stream says them in turn."""
+    text = "".join(f"This is sentence {'very ' * (7 * n % 11)}number {n}, which says {n}. " * 4 for n in range(8))
+    whole = base.synthesize(text, voice=voice, seed=4, max_tokens=7)
+    pieces = [piece.samples for piece in base.stream(text, voice=voice, seed=4, max_tokens=7)]
+    assert len(split_text(text)) > PARTS_AT_ONCE
+    assert_close(np.concatenate(pieces), whole.samples)
 
 
 def test_named_and_described_voices(named: Qwen3TTSModel, design: Qwen3TTSModel) -> None:

@@ -30,11 +30,13 @@ MAX_TOKENS = 2048
 """Of one pass: 164 s of speech. Upstream's limit is the same, unless generation_config.json tells another."""
 LONG = 1200
 """Letters of one piece where each would have a voice of its own: 80 s or so."""
+PARTS_AT_ONCE = 4
+"""Of a long text: weights that are read for one serve all."""
 FIRST_CHUNK, CHUNK = 4, 12
 """Frames that a stream gives out at once: a third of a second, then a second."""
 
 Progress = Callable[[int, int, int], None]
-"""Called with the part of the text that is spoken, the number of parts, and the frames that it has so far."""
+"""Called with the number of parts of the text that are said, of all parts, and the frames of those that are spoken."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,10 +129,17 @@ class Qwen3TTSModel:
             AudioError: the reference recording cannot serve.
         """
         plan = self._plan(text, voice, language, settings)
+        said: list[list[np.ndarray]] = [[] for _ in plan.segments]
+        order = sorted(range(len(said)), key=lambda index: len(plan.requests[index].text))  # alike ones end together
+        for first in range(0, len(order), PARTS_AT_ONCE):
+            together = order[first : first + PARTS_AT_ONCE]
+            for count, (index, frame) in enumerate(self._spoken(plan, together, seed), start=1):
+                said[index].append(frame)
+                if progress:
+                    progress(first, len(order), count)
         pieces: list[np.ndarray] = []
-        for index, segment in enumerate(plan.segments):
-            frames = list(self._spoken(plan, index, seed, progress))
-            pieces += [self.speak(frames, plan.requests[index]), self._pause(segment)]
+        for frames, request, segment in zip(said, plan.requests, plan.segments, strict=True):
+            pieces += [self.speak(frames, request), self._pause(segment)]
         return Audio(np.concatenate(pieces[:-1]), self.sample_rate)
 
     def stream(
@@ -148,7 +157,7 @@ class Qwen3TTSModel:
             session = self._session(plan.requests[index])
             waiting: list[np.ndarray] = []
             chunk = FIRST_CHUNK
-            for frame in self._spoken(plan, index, seed):
+            for _, frame in self._spoken(plan, [index], seed):
                 waiting.append(frame)
                 if len(waiting) == chunk:
                     yield session.push(np.stack(waiting))
@@ -251,16 +260,23 @@ class Qwen3TTSModel:
         requests = [self.request(each.text, voice=known, language=language, **told) for each in segments]
         return Plan(segments, requests, sampling, max_tokens)
 
-    def _spoken(self, plan: Plan, index: int, seed: int, progress: Progress | None = None) -> Iterator[np.ndarray]:
-        """Frames (codes,) of one part of a text."""
-        request, noise = plan.requests[index], SeededNoise(part_seed(seed, index))
-        guard = Guard(len(request.text))
-        for count, (frame,) in enumerate(self.frames([request], plan.sampling, [noise], plan.max_tokens), start=1):
-            yield frame
-            if progress:
-                progress(index, len(plan.segments), count)
-            if reason := guard.push(frame):
-                warn(f"part {index + 1} of {len(plan.segments)} {reason}, and was ended there; try another seed")
+    def _spoken(self, plan: Plan, indices: Sequence[int], seed: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Frames (codes,) of some parts of a text at once, each with the part's index, as they come."""
+        requests = [plan.requests[index] for index in indices]
+        noises = [SeededNoise(part_seed(seed, index)) for index in indices]
+        open_parts = {index: Guard(len(plan.requests[index].text)) for index in indices}
+        for frames in self.frames(requests, plan.sampling, noises, plan.max_tokens):
+            for index, frame in zip(indices, frames, strict=True):
+                if index not in open_parts:
+                    continue
+                if frame[0] == ENDED:
+                    del open_parts[index]
+                    continue
+                yield index, frame
+                if reason := open_parts[index].push(frame):
+                    warn(f"part {index + 1} of {len(plan.segments)} {reason}, and was ended there; try another seed")
+                    del open_parts[index]
+            if not open_parts:
                 return
 
     def _session(self, request: Request) -> DecodingSession:
