@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as functional
 from chatterbox.tts import ChatterboxTTS, punc_norm  # type: ignore  # in its own environment
 from chatterbox_serving import CHOICE, NEVER, SPEECH_TOKENS, ChatterboxContender
-from serving import MATRIX, Setting, Stopwatch, serve
+from on_torch import TorchContender
+from serving import Setting, Stopwatch, serve
 
 
-class Upstream(ChatterboxContender):
+class Upstream(TorchContender, ChatterboxContender):
     def __init__(self, setting: Setting, watch: Stopwatch) -> None:
         super().__init__(setting, watch)
-        torch.set_num_threads(setting.threads)
         self.model = ChatterboxTTS.from_local(setting.model, "cpu")
         self.tokens = 0
         t3, s3gen = self.model.t3, self.model.s3gen
@@ -61,13 +61,6 @@ class Upstream(ChatterboxContender):
 
     def vocoder(self, tokens: int) -> None:
         self.model.s3gen.hift_inference(torch.randn(1, 80, 2 * tokens))
-
-    def probe(self) -> None:
-        matrix = torch.ones(MATRIX, MATRIX)
-        torch.mm(matrix, matrix)
-
-    def facts(self) -> dict[str, Any]:
-        return {"about": f"torch {torch.__version__}, {torch.get_num_threads()} threads, cpu"}
 
 
 if __name__ == "__main__":

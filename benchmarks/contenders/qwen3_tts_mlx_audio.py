@@ -1,6 +1,6 @@
 """The PyPI package mlx-audio as a contender of benchmarks/qwen3_tts.py, in an environment of its own.
 
-It loads upstream's files, in float32. Its `batch` speaks without a reference, which only makes its prompt shorter.
+It loads upstream's files, in float32.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ class MlxAudio(MlxContender, Qwen3TTSContender):
     def __init__(self, setting: Setting, watch: Stopwatch) -> None:
         super().__init__(setting, watch)
         self.model = load_model(Path(setting.model))
-        self._talker = self.model.talker
-        self.model.talker = _Counted(self._talker, watch)
+        self.model.talker = _Counted(self.model.talker, watch)
 
     def voice(self) -> None:
         """It prepares none: each synthesis hears the recording again."""

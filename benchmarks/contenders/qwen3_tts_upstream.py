@@ -8,16 +8,16 @@ from typing import Any
 
 import soundfile
 import torch
+from on_torch import TorchContender
 from qwen3_tts_serving import LANGUAGE, REF_TEXT, Qwen3TTSContender
-from serving import MATRIX, Setting, Stopwatch, serve
+from serving import Setting, Stopwatch, serve
 
 
-class Upstream(Qwen3TTSContender):
+class Upstream(TorchContender, Qwen3TTSContender):
     def __init__(self, setting: Setting, watch: Stopwatch) -> None:
         from qwen_tts import Qwen3TTSModel  # type: ignore  # in its own environment; it prints when imported
 
         super().__init__(setting, watch)
-        torch.set_num_threads(setting.threads)
         self.model = Qwen3TTSModel.from_pretrained(setting.model, dtype=torch.float32)
         talker = self.model.model.talker
         self._generate, talker.generate = talker.generate, self._timed_generate
@@ -65,13 +65,6 @@ class Upstream(Qwen3TTSContender):
         codes = torch.randint(2048, (frames, 16))
         wavs, _ = self.model.model.speech_tokenizer.decode([{"audio_codes": codes}])
         return wavs[0].size
-
-    def probe(self) -> None:
-        matrix = torch.ones(MATRIX, MATRIX)
-        torch.mm(matrix, matrix)
-
-    def facts(self) -> dict[str, Any]:
-        return {"about": f"torch {torch.__version__}, {torch.get_num_threads()} threads, cpu"}
 
 
 if __name__ == "__main__":

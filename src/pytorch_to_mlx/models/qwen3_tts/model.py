@@ -15,7 +15,7 @@ from pytorch_to_mlx.components.qwen3_codec.model import DecodingSession, Qwen3Co
 from pytorch_to_mlx.errors import UsageError
 from pytorch_to_mlx.models.qwen3_tts.config import Qwen3TTSConfig
 from pytorch_to_mlx.models.qwen3_tts.generation import ENDED, generate
-from pytorch_to_mlx.models.qwen3_tts.guard import Guard
+from pytorch_to_mlx.models.qwen3_tts.guard import FRAMES_PER_SECOND, Guard
 from pytorch_to_mlx.models.qwen3_tts.network import Qwen3TTS
 from pytorch_to_mlx.models.qwen3_tts.prompt import Request, language_token, prompt
 from pytorch_to_mlx.models.qwen3_tts.sampling import SamplingSettings
@@ -52,7 +52,7 @@ class Plan:
 class Qwen3TTSModel:
     """A `SpeechModel` and `SpeechTokenizer`."""
 
-    tokens_per_second = 12.5
+    tokens_per_second = FRAMES_PER_SECOND
 
     def __init__(self, network: Qwen3TTS, config: Qwen3TTSConfig, folder: Path) -> None:
         self.network = network

@@ -9,6 +9,7 @@ import mlx.core as mx
 import numpy as np
 
 from pytorch_to_mlx.audio import Audio
+from pytorch_to_mlx.audio.passage import CLIPPED
 from pytorch_to_mlx.components.ecapa import RATE, SpeakerEncoder
 from pytorch_to_mlx.components.qwen3_codec.model import Qwen3CodecModel
 from pytorch_to_mlx.errors import AudioError, UsageError
@@ -21,7 +22,7 @@ EMBEDDING, CODES, TEXT = "speaker_embedding", "ref_code", "ref_text"
 SILENT = 1e-3
 """Root mean square: 60 dB below the loudest there can be."""
 GOOD_SECONDS, MOST_SECONDS = 20.0, 60.0
-CLIPPED, MOST_CLIPPED = 0.999, 0.001
+MOST_CLIPPED = 0.001
 LETTERS_PER_SECOND = (1.5, 35.0)
 """Slow Chinese, whose characters are syllables, to hasty English."""
 
