@@ -141,6 +141,37 @@ class SpeechModel(Protocol):
     ) -> Iterator[Audio]: ...
 
 
+@dataclass(frozen=True, eq=False)
+class Utterance:
+    """One of several texts that are said at once.
+
+    Attributes:
+        text: what to say.
+        voice: prepared, or a recording.
+        speaker: the name of a voice that the model has.
+        language: name or code.
+        seed: another seed speaks otherwise.
+    """
+
+    text: str
+    voice: Voice | Audio | None = None
+    speaker: str | None = None
+    language: str | None = None
+    seed: int = 0
+
+
+@runtime_checkable
+class BatchSpeechModel(SpeechModel, Protocol):
+    """Speaks several texts at once, in less time than one after the other."""
+
+    @property
+    def at_once(self) -> int:
+        """How many it had best be given."""
+        ...
+
+    def synthesize_all(self, utterances: Sequence[Utterance], **settings: Any) -> list[Audio]: ...
+
+
 @runtime_checkable
 class VoiceConverter(Protocol):
     """Says what a recording says with another voice."""

@@ -23,15 +23,15 @@ from pytorch_to_mlx.models.qwen3_tts.text import TextTokenizer, language_code, l
 from pytorch_to_mlx.models.qwen3_tts.voice import EMBEDDING, Speaker, prepare, warn
 from pytorch_to_mlx.noise import Noise, SeededNoise, part_seed
 from pytorch_to_mlx.parity import tap
-from pytorch_to_mlx.tasks import Voice, cosine
+from pytorch_to_mlx.tasks import Utterance, Voice, cosine
 from pytorch_to_mlx.text import LIMIT, Segment, split_text
 
 MAX_TOKENS = 2048
 """Of one pass: 164 s of speech. Upstream's limit is the same, unless generation_config.json tells another."""
 LONG = 1200
 """Letters of one piece where each would have a voice of its own: 80 s or so."""
-PARTS_AT_ONCE = 4
-"""Of a long text: weights that are read for one serve all."""
+AT_ONCE = 4
+"""Parts of a long text, or utterances: weights that are read for one serve all."""
 FIRST_CHUNK, CHUNK = 4, 12
 """Frames that a stream gives out at once: a third of a second, then a second."""
 
@@ -40,19 +40,29 @@ Progress = Callable[[int, int, int], None]
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
-    """A checked request: a segment each of `segments` and `requests`, the others of all."""
+class Part:
+    """A piece of a text that is said in one pass, the number that it has, and the seed of its noise."""
 
-    segments: Sequence[Segment]
-    requests: Sequence[Request]
+    segment: Segment
+    request: Request
+    number: int
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A checked request."""
+
+    parts: Sequence[Part]
     sampling: SamplingSettings
     max_tokens: int
 
 
 class Qwen3TTSModel:
-    """A `SpeechModel` and `SpeechTokenizer`."""
+    """A `BatchSpeechModel` and `SpeechTokenizer`."""
 
     tokens_per_second = FRAMES_PER_SECOND
+    at_once = AT_ONCE
 
     def __init__(self, network: Qwen3TTS, config: Qwen3TTSConfig, folder: Path) -> None:
         self.network = network
@@ -128,19 +138,25 @@ class Qwen3TTSModel:
             UsageError: a setting that the model has not, no voice, or no text.
             AudioError: the reference recording cannot serve.
         """
-        plan = self._plan(text, voice, language, settings)
-        said: list[list[np.ndarray]] = [[] for _ in plan.segments]
-        order = sorted(range(len(said)), key=lambda index: len(plan.requests[index].text))  # alike ones end together
-        for first in range(0, len(order), PARTS_AT_ONCE):
-            together = order[first : first + PARTS_AT_ONCE]
-            for count, (index, frame) in enumerate(self._spoken(plan, together, seed), start=1):
-                said[index].append(frame)
-                if progress:
-                    progress(first, len(order), count)
-        pieces: list[np.ndarray] = []
-        for frames, request, segment in zip(said, plan.requests, plan.segments, strict=True):
-            pieces += [self.speak(frames, request), self._pause(segment)]
-        return Audio(np.concatenate(pieces[:-1]), self.sample_rate)
+        return self._sounds([self._plan(text, voice, language, seed, settings)], progress)[0]
+
+    def synthesize_all(
+        self, utterances: Sequence[Utterance], *, progress: Progress | None = None, **settings: Any
+    ) -> list[Audio]:
+        """Speak several texts at once, each as `synthesize` has it alone but for rounding.
+
+        Args:
+            utterances: each with its own voice, language and seed.
+            progress, settings: as for `synthesize`, of all.
+
+        Raises:
+            UsageError, AudioError: as `synthesize`, for any of them.
+        """
+        plans = []
+        for each in utterances:
+            named = {} if each.speaker is None else {"speaker": each.speaker}
+            plans.append(self._plan(each.text, each.voice, each.language, each.seed, settings | named))
+        return self._sounds(plans, progress)
 
     def stream(
         self,
@@ -152,19 +168,19 @@ class Qwen3TTSModel:
         **settings: Any,
     ) -> Iterator[Audio]:
         """Speak a text piece by piece, as `synthesize` has it but for rounding; the arguments are the same."""
-        plan = self._plan(text, voice, language, settings)
-        for index, segment in enumerate(plan.segments):
-            session = self._session(plan.requests[index])
+        plan = self._plan(text, voice, language, seed, settings)
+        for part in plan.parts:
+            session = self._session(part.request)
             waiting: list[np.ndarray] = []
             chunk = FIRST_CHUNK
-            for _, frame in self._spoken(plan, [index], seed):
+            for _, frame in self._spoken([part], plan):
                 waiting.append(frame)
                 if len(waiting) == chunk:
                     yield session.push(np.stack(waiting))
                     waiting, chunk = [], CHUNK
             rest = [session.push(np.stack(waiting)).samples] if waiting else []
-            if index + 1 < len(plan.segments):
-                rest.append(self._pause(segment))
+            if part is not plan.parts[-1]:
+                rest.append(self._pause(part.segment))
             if rest:
                 yield Audio(np.concatenate(rest), self.sample_rate)
 
@@ -237,7 +253,9 @@ class Qwen3TTSModel:
             raise UsageError("this model follows no instructions: leave out --instruct")
         return language_token(self.config.talker, language_name(language), name)
 
-    def _plan(self, text: str, voice: Voice | Audio | None, language: str | None, settings: dict[str, Any]) -> Plan:
+    def _plan(
+        self, text: str, voice: Voice | Audio | None, language: str | None, seed: int, settings: dict[str, Any]
+    ) -> Plan:
         given = {name: value for name, value in settings.items() if value is not None}
         if given.pop("watermark", False):
             raise UsageError("this model marks no audio: leave out --watermark")
@@ -257,25 +275,46 @@ class Qwen3TTSModel:
             warn(f"the text is said in {len(segments)} parts, each of which may sound like somebody else")
         self._check(voice is not None, language, told.get("speaker"), told.get("instruct"))  # before any work
         known = self.prepare_voice(voice, ref_text) if isinstance(voice, Audio) else voice
-        requests = [self.request(each.text, voice=known, language=language, **told) for each in segments]
-        return Plan(segments, requests, sampling, max_tokens)
+        parts = [
+            Part(each, self.request(each.text, voice=known, language=language, **told), number, part_seed(seed, number))
+            for number, each in enumerate(segments)
+        ]
+        return Plan(parts, sampling, max_tokens)
 
-    def _spoken(self, plan: Plan, indices: Sequence[int], seed: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Frames (codes,) of some parts of a text at once, each with the part's index, as they come."""
-        requests = [plan.requests[index] for index in indices]
-        noises = [SeededNoise(part_seed(seed, index)) for index in indices]
-        open_parts = {index: Guard(len(plan.requests[index].text)) for index in indices}
+    def _sounds(self, plans: Sequence[Plan], progress: Progress | None) -> list[Audio]:
+        """Of each plan; their parts are said some at once, in an order in which alike ones end together."""
+        parts = sorted((part for plan in plans for part in plan.parts), key=lambda part: len(part.request.text))
+        said: dict[int, list[np.ndarray]] = {id(part): [] for part in parts}
+        for first in range(0, len(parts), AT_ONCE):
+            for count, (part, frame) in enumerate(self._spoken(parts[first : first + AT_ONCE], plans[0]), start=1):
+                said[id(part)].append(frame)
+                if progress:
+                    progress(first, len(parts), count)
+        sounds = []
+        for plan in plans:
+            pieces: list[np.ndarray] = []
+            for part in plan.parts:
+                pieces += [self.speak(said[id(part)], part.request), self._pause(part.segment)]
+            sounds.append(Audio(np.concatenate(pieces[:-1]), self.sample_rate))
+        return sounds
+
+    def _spoken(self, parts: Sequence[Part], plan: Plan) -> Iterator[tuple[Part, np.ndarray]]:
+        """Frames (codes,) of some parts at once, each with its part, as they come; sampled as `plan` says."""
+        noises = [SeededNoise(part.seed) for part in parts]
+        open_parts = {id(part): Guard(len(part.request.text)) for part in parts}
+        requests = [part.request for part in parts]
         for frames in self.frames(requests, plan.sampling, noises, plan.max_tokens):
-            for index, frame in zip(indices, frames, strict=True):
-                if index not in open_parts:
+            for part, frame in zip(parts, frames, strict=True):
+                if id(part) not in open_parts:
                     continue
                 if frame[0] == ENDED:
-                    del open_parts[index]
+                    del open_parts[id(part)]
                     continue
-                yield index, frame
-                if reason := open_parts[index].push(frame):
-                    warn(f"part {index + 1} of {len(plan.segments)} {reason}, and was ended there; try another seed")
-                    del open_parts[index]
+                yield part, frame
+                if reason := open_parts[id(part)].push(frame):
+                    begins = " ".join(part.segment.text.split()[:6])
+                    warn(f"part {part.number + 1} ({begins!r}) {reason}, and was ended there; try another seed")
+                    del open_parts[id(part)]
             if not open_parts:
                 return
 
