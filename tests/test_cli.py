@@ -17,8 +17,9 @@ from pytorch_to_mlx import Audio, load
 from pytorch_to_mlx.cli import doctor
 
 VERBS = ["list", "inspect", "convert", "validate", "capture", "embed", "similarity", "pitch", "synthesize", "voice"]
-VERBS += ["convert-voice", "watermark", "tokenize", "detokenize", "doctor", "reference"]
+VERBS += ["narrate", "cache", "convert-voice", "watermark", "tokenize", "detokenize", "doctor", "reference"]
 SUBVERBS = [("reference", verb) for verb in ("list", "install", "run", "checkpoint", "export")]
+SUBVERBS += [("cache", verb) for verb in ("list", "verify", "prune", "clear")]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def test_help(helps: dict[str, Done], verb: str) -> None:
     done = helps[verb]
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"Usage: pytorch-to-mlx {verb}".strip())
-    if verb != "reference":  # whose own verbs have them
+    if verb not in ("reference", "cache"):  # whose own verbs have them
         assert re.search(rf"Examples?:\n\n +pytorch-to-mlx {verb}", done.stdout)
 
 

@@ -10,6 +10,7 @@ convert(source, output, ...)   PyTorch files -> model folder           (conversi
 inspect(source, ...)           what is in a checkpoint, what maps where (conversion.inspect)
 validate(folder, ...)          compare with upstream, tap by tap        (validation.validate)
 load(folder)                   a model with its task's methods          (loading.load, tasks)
+narrate(script, output, job)   many segments said, cached and checked   (service.narration.narrate, service.job.Job)
 Audio                          a recording                              (audio.Audio)
 errors                         what can go wrong, a type for each kind
 """
@@ -24,17 +25,21 @@ if TYPE_CHECKING:
     from pytorch_to_mlx.conversion import Conversion, Inspection, convert, inspect
     from pytorch_to_mlx.loading import load
     from pytorch_to_mlx.report import ParityReport
+    from pytorch_to_mlx.service.job import Job
+    from pytorch_to_mlx.service.narration import narrate
     from pytorch_to_mlx.validation import validate
 
 __all__ = [
     "Audio",
     "Conversion",
     "Inspection",
+    "Job",
     "ParityReport",
     "convert",
     "errors",
     "inspect",
     "load",
+    "narrate",
     "validate",
 ]
 
@@ -42,10 +47,12 @@ _HOMES = {
     "Audio": "audio",
     "Conversion": "conversion",
     "Inspection": "conversion",
+    "Job": "service.job",
     "ParityReport": "report",
     "convert": "conversion",
     "inspect": "conversion",
     "load": "loading",
+    "narrate": "service.narration",
     "validate": "validation",
 }
 

@@ -79,5 +79,13 @@ class AudioError(PytorchToMlxError):
     """A recording cannot be read or is unusable (empty, not finite, too short)."""
 
 
+class CacheError(PytorchToMlxError):
+    """A cache's folder cannot be used or is damaged."""
+
+
+class ScriptError(PytorchToMlxError):
+    """A script to narrate cannot be read: names the file, and the segment or line."""
+
+
 class CaptureError(PytorchToMlxError):
     """A model cannot be captured: names the operator or the line, and the way out."""

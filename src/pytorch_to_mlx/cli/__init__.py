@@ -9,10 +9,12 @@ from typing import Annotated, NoReturn
 import typer
 
 from pytorch_to_mlx.cli import (
+    cache,
     capture,
     convert,
     doctor,
     inspect,
+    narrate,
     pitch,
     reference,
     synthesize,
@@ -67,6 +69,8 @@ app.command("similarity")(voice.similarity)
 app.command("pitch")(pitch.command)
 app.command("synthesize")(synthesize.command)
 app.command("voice")(synthesize.prepare)
+app.command("narrate")(narrate.command)
+app.add_typer(cache.app, name="cache")
 app.command("convert-voice")(synthesize.convert_voice)
 app.command("watermark")(watermark.command)
 app.command("tokenize")(tokenize.command)

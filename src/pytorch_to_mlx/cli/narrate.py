@@ -1,0 +1,178 @@
+"""`narrate`: a script of many segments, said, joined and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pytorch_to_mlx.cli.cache import CacheOption, LimitOption
+from pytorch_to_mlx.errors import UsageError
+
+if TYPE_CHECKING:
+    from pytorch_to_mlx.service.job import Job
+    from pytorch_to_mlx.service.script import Segment
+
+FAILED = 1
+
+
+class Check(StrEnum):
+    """What `--check` compares."""
+
+    speaker = "speaker"
+
+
+def command(
+    script: Annotated[
+        str, typer.Argument(metavar="SCRIPT", help="JSON, JSONL, CSV, SRT or text; - is JSON from stdin.")
+    ],
+    model: Annotated[Path, typer.Option("--model", "-m", help="A converted speech model.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for a file of each segment.")] = None,
+    track: Annotated[Path | None, typer.Option(help="Join all into this file, with chapters and an .srt.")] = None,
+    pause: Annotated[float, typer.Option(min=0, max=3600, help="Seconds between segments of the track.")] = 0.5,
+    form: Annotated[str, typer.Option("--format", help="Of the segments' files: wav, flac, ogg or mp3.")] = "wav",
+    voice: Annotated[
+        str | None, typer.Option(help="A recording, a prepared voice (.safetensors), or the name of a voice.")
+    ] = None,
+    ref_text: Annotated[str | None, typer.Option(help="What that recording says, for Qwen3-TTS.")] = None,
+    language: Annotated[str | None, typer.Option("--language", "-l", help="Where a segment names none.")] = None,
+    speed: Annotated[float, typer.Option(help="0.5 to 2, where a segment names none.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Another seed speaks otherwise.")] = 0,
+    setting: Annotated[
+        list[str] | None, typer.Option(help="Of the verb synthesize, such as temperature=0.7; may be repeated.")
+    ] = None,
+    normalize: Annotated[bool, typer.Option(help="Put numbers, units and formulae into words.")] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be said, and say nothing.")] = False,
+    check: Annotated[Check | None, typer.Option(help="Compare each segment with its voice.")] = None,
+    threshold: Annotated[float, typer.Option(help="For --check: the least cosine.")] = 0.7,
+    retries: Annotated[int, typer.Option(help="For --check: tries with other seeds.")] = 2,
+    speaker_encoder: Annotated[
+        Path | None, typer.Option(help="For --check: a converted speaker encoder; the model's own if not given.")
+    ] = None,
+    audit: Annotated[str | None, typer.Option(help="Say this share again at full precision, such as 5%.")] = None,
+    audit_model: Annotated[Path | None, typer.Option(help="For --audit: the model of full precision.")] = None,
+    fallback_model: Annotated[
+        Path | None, typer.Option(help="A smaller model, where memory does not suffice for a segment.")
+    ] = None,
+    dask: Annotated[str | None, typer.Option(help="A Dask scheduler, such as tcp://host:8786.")] = None,
+    cache: CacheOption = None,
+    cache_limit: LimitOption = "10GB",
+) -> None:
+    """Say every segment of a script; prints JSON. What was said before comes from the cache.
+
+    A job that was cut off goes on where it stopped. Segments that fail are reported, the others delivered (exit 1).
+
+    Examples:
+
+      pytorch-to-mlx narrate book.txt -m chatterbox-mlx --voice anna.wav -o book --track book.mp3
+
+      pytorch-to-mlx narrate lesson.json -m qwen-mlx --voice anna.safetensors -o lesson --check speaker --audit 5%
+
+      pytorch-to-mlx narrate lesson.srt -m qwen-mlx --dry-run
+
+      echo '["Hello.", {"id": "bye", "text": "Goodbye.", "speed": 1.2}]' | pytorch-to-mlx narrate - -m qwen-mlx -o out
+    """
+    import json
+    import sys
+
+    from pytorch_to_mlx.cli.cache import open_cache
+    from pytorch_to_mlx.service.job import Job, SpeakerCheck
+    from pytorch_to_mlx.service.narration import narrate
+    from pytorch_to_mlx.service.script import parse_script, read_script
+
+    segments = parse_script(sys.stdin.read(), "json", name="stdin") if script == "-" else read_script(Path(script))
+    job = Job(
+        model,
+        voice=voice,
+        ref_text=ref_text,
+        language=language,
+        speed=speed,
+        seed=seed,
+        settings=dict(map(_setting, setting or ())),
+        normalize=normalize,
+        suffix=f".{form}",
+        check=SpeakerCheck(threshold, retries, speaker_encoder) if check else None,
+        fallback=fallback_model,
+    )
+    if dry_run:
+        _show(segments, job)
+        return
+    if output is None:
+        raise UsageError("--output names the folder to write; or give --dry-run")
+    share = None if audit is None else _share(audit)
+    with _progress(segments) as progress:
+        narration = narrate(
+            segments,
+            output,
+            job,
+            track=track,
+            pause=pause,
+            audit_share=share,
+            audit_model=audit_model,
+            cache=open_cache(cache, cache_limit),
+            dask=dask,
+            progress=progress,
+        )
+    print(json.dumps(narration.as_json(), ensure_ascii=False, indent=2))
+    for result in narration.failed:
+        reason = (
+            result.error or f"likeness {result.about.get('similarity')} to its voice, below --threshold {threshold:g}"
+        )
+        print(f"pytorch-to-mlx: segment {result.id}: {reason}", file=sys.stderr)
+    if narration.failed:
+        raise typer.Exit(FAILED)
+
+
+def _show(segments: Sequence[Segment], job: Job) -> None:
+    from pytorch_to_mlx.cli.output import table
+    from pytorch_to_mlx.service.speaking import said
+
+    print(table([(segment.id, said(segment, job)) for segment in segments]))
+
+
+def _setting(given: str) -> tuple[str, Any]:
+    """`name=value`, the value as JSON has it, or a text."""
+    import json
+
+    name, equals, value = given.partition("=")
+    if not equals or not name.isidentifier():
+        raise UsageError(f"--setting {given}: write name=value, such as temperature=0.7")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def _share(given: str) -> float:
+    try:
+        value = float(given.removesuffix("%")) / (100 if given.endswith("%") else 1)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1:
+        raise UsageError(f"--audit {given}: write a share such as 5%, of more than 0 and at most 100%")
+    return value
+
+
+@contextmanager
+def _progress(segments: Sequence[Segment]) -> Iterator[Any]:
+    """Letters that are said, and the time that the rest will take, on standard error after two seconds."""
+    import sys
+
+    from tqdm import tqdm
+
+    letters = sum(len(segment.text) for segment in segments)
+    shape = "{percentage:3.0f}% of {total} letters [{elapsed}, {remaining} left{postfix}]"
+    with tqdm(total=letters, delay=2, disable=not sys.stderr.isatty(), bar_format=shape) as bar:
+        failed = [0]
+
+        def advance(result: Any, segment: Segment) -> None:
+            failed[0] += not result.passed
+            if failed[0]:
+                bar.set_postfix_str(f"{failed[0]} failed", refresh=False)
+            bar.update(len(segment.text))
+
+        yield advance

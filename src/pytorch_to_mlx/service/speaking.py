@@ -1,0 +1,246 @@
+"""A speech model at work on segments: voices prepared once, several segments at once, checked and said again."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+from pytorch_to_mlx.audio import Audio, naming
+from pytorch_to_mlx.audio.tempo import change_tempo
+from pytorch_to_mlx.errors import AudioError, FolderError, UsageError
+from pytorch_to_mlx.loading import load
+from pytorch_to_mlx.noise import part_seed
+from pytorch_to_mlx.service.cache import ResultCache, key_of
+from pytorch_to_mlx.service.job import Job
+from pytorch_to_mlx.service.script import Segment, is_file
+from pytorch_to_mlx.tasks import BatchSpeechModel, SpeakerEncoder, SpeechModel, Utterance, Voice, cosine
+from pytorch_to_mlx.text.normalisation import normalise
+
+NOT_COMPUTED_WITH = {"README.md", "parity.json"}
+RETRY = 7919
+"""Seeds of retries are as far apart as no texts have parts."""
+HEARD = 10.0
+"""Seconds of a segment that its voice is told by: more is no better, and references may not be long."""
+_NO_MEMORY = re.compile(r"out of memory|bad_alloc|\[malloc\]|metal::malloc|insufficient memory|cudaMalloc", re.I)
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """The sound of a segment, and how it came about."""
+
+    audio: Audio
+    about: Mapping[str, Any]
+
+
+def said(segment: Segment, job: Job) -> str:
+    """The text as the model is given it."""
+    text = " ".join(segment.text.split())
+    return normalise(text, segment.language or job.language) if job.normalize else text
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error says that memory did not suffice."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error))))
+
+
+class Speaker:
+    """The model of a job, loaded when it is first needed, and its voices, prepared once."""
+
+    def __init__(self, job: Job, cache: ResultCache) -> None:
+        self.job, self._cache = job, cache
+        self._voices: dict[str, Voice] = {}
+        self._embeddings: dict[str, np.ndarray] = {}
+
+    @property
+    def at_once(self) -> int:
+        """How many segments the model says at once."""
+        return self.model.at_once if isinstance(self.model, BatchSpeechModel) else 1
+
+    @cached_property
+    def model(self) -> SpeechModel:
+        """Raises `UsageError` if the folder holds another kind of model."""
+        model = load(self.job.model)
+        if not isinstance(model, SpeechModel):
+            raise UsageError(f"{self.job.model} holds no speech model; give one with --model")
+        return model
+
+    @cached_property
+    def folder_hash(self) -> str:
+        """Of all bytes that the model computes with. Raises `FolderError` if there is no such folder."""
+        return _folder_hash(self.job.model, self._cache)
+
+    def key(self, segment: Segment) -> str:
+        """Of all that the segment's sound depends on."""
+        job, check = self.job, self.job.check
+        return key_of(
+            model=self.folder_hash,
+            text=said(segment, self.job),
+            voice=self._voice_hash(segment.voice or job.voice),
+            ref_text=job.ref_text,
+            language=segment.language or job.language,
+            speed=self._speed(segment),
+            seed=job.seed,
+            settings=dict(job.settings),
+            suffix=job.suffix,
+            check=check
+            and [check.threshold, check.retries, check.encoder and _folder_hash(check.encoder, self._cache)],
+            version=version("pytorch-to-mlx"),
+        )
+
+    def speak(self, segments: Sequence[Segment]) -> list[Spoken]:
+        """Say segments, at once if the model can; those that fail the check again, with other seeds.
+
+        Raises:
+            PytorchToMlxError: one of them cannot be said; the others are not told.
+        """
+        check = self.job.check
+        best = self._attempt(segments, 0)
+        for attempt in range(1, check.retries + 1 if check else 1):
+            again = [place for place, each in enumerate(best) if not each.about.get("passed", True)]
+            if not again:
+                break
+            others = self._attempt([segments[place] for place in again], attempt)
+            for place, other in zip(again, others, strict=True):
+                better = max(best[place], other, key=_rank)
+                best[place] = replace(better, about={**better.about, "attempts": attempt + 1})
+        return best
+
+    def again(self, segment: Segment, seed: int) -> Audio:
+        """A segment as a seed has it, unchecked.
+
+        Raises:
+            PytorchToMlxError: it cannot be said.
+        """
+        (sound,) = self._sounds([self._utterance(segment, seed)])
+        return Audio(change_tempo(sound.samples, sound.rate, self._speed(segment)), sound.rate)
+
+    def as_float32(self) -> None:
+        """Compute in float32 from now on, whatever the precision of the weights."""
+        network = getattr(self.model, "network", None)
+        if not isinstance(network, nn.Module):
+            raise UsageError(f"{self.job.model}: its precision cannot be changed; give --audit-model")
+        network.set_dtype(mx.float32)
+
+    def _attempt(self, segments: Sequence[Segment], attempt: int) -> list[Spoken]:
+        seed = part_seed(self.job.seed, RETRY * attempt)
+        utterances = [self._utterance(segment, seed) for segment in segments]
+        sounds = self._sounds(utterances)
+        spoken = []
+        for segment, sound in zip(segments, sounds, strict=True):
+            audio = Audio(change_tempo(sound.samples, sound.rate, self._speed(segment)), sound.rate)
+            about: dict[str, Any] = {"seed": seed, "attempts": 1}
+            if self.job.check is not None:
+                about |= self._likeness(segment, sound)
+            spoken.append(Spoken(audio, about))
+        return spoken
+
+    def _sounds(self, utterances: Sequence[Utterance]) -> list[Audio]:
+        settings = self.job.settings
+        if len(utterances) > 1 and isinstance(self.model, BatchSpeechModel):
+            return self.model.synthesize_all(utterances, **settings)
+        return [
+            self.model.synthesize(
+                each.text, voice=each.voice, language=each.language, seed=each.seed, **settings, **_named(each)
+            )
+            for each in utterances
+        ]
+
+    def _utterance(self, segment: Segment, seed: int) -> Utterance:
+        name = segment.voice or self.job.voice
+        known = name is not None and is_file(name)
+        return Utterance(
+            said(segment, self.job),
+            voice=self._prepared(name) if known and name else None,
+            speaker=None if known else name,
+            language=segment.language or self.job.language,
+            seed=seed,
+        )
+
+    def _speed(self, segment: Segment) -> float:
+        return self.job.speed if segment.speed is None else segment.speed
+
+    def _prepared(self, name: str) -> Voice:
+        if name not in self._voices:
+            path = Path(name)
+            if path.suffix == ".safetensors":
+                self._voices[name] = Voice.load(path)
+            else:
+                text = self.job.ref_text if name == self.job.voice else None
+                with naming(path):
+                    self._voices[name] = self.model.prepare_voice(Audio.read(path), text)
+        return self._voices[name]
+
+    def _voice_hash(self, name: str | None) -> str | None:
+        """Of a file's bytes; a name stands for itself."""
+        return self._cache.checksum(Path(name)) if name is not None and is_file(name) else name
+
+    @cached_property
+    def _encoder(self) -> SpeakerEncoder | None:
+        folder = self.job.check.encoder if self.job.check else None
+        if folder is None:
+            return None
+        encoder = load(folder)
+        if not isinstance(encoder, SpeakerEncoder):
+            raise UsageError(f"--speaker-encoder {folder} holds no speaker encoder; convert package:resemblyzer")
+        return encoder
+
+    def _likeness(self, segment: Segment, sound: Audio) -> dict[str, Any]:
+        """How much a segment sounds like its voice; speech too short to tell passes, and says so."""
+        assert self.job.check is not None
+        name = segment.voice or self.job.voice
+        if name is None or not is_file(name):
+            raise UsageError("--check speaker compares with a recording: give --voice, or leave out the check")
+        try:
+            value = self._similarity(name, sound)
+        except AudioError as error:
+            return {"similarity": None, "passed": True, "unchecked": str(error)}
+        return {"similarity": round(value, 4), "passed": value >= self.job.check.threshold}
+
+    def _similarity(self, name: str, sound: Audio) -> float:
+        if self._encoder is None:
+            _, heard = sound.passage(HEARD)
+            return self.model.likeness(self.model.prepare_voice(heard), self._prepared(name))
+        if Path(name).suffix == ".safetensors":
+            raise UsageError(f"--speaker-encoder hears recordings, and {name} is a prepared voice: give its recording")
+        if name not in self._embeddings:
+            self._embeddings[name] = self._encoder.embed(Audio.read(name))
+        return cosine(self._encoder.embed(sound), self._embeddings[name])
+
+
+def _similarity(self, name: str, sound: Audio) -> float:
+    if self._encoder is None:
+        _, heard = sound.passage(HEARD)
+        return self.model.likeness(self.model.prepare_voice(heard), self._prepared(name))
+    if Path(name).suffix == ".safetensors":
+        raise UsageError(f"--speaker-encoder hears recordings, and {name} is a prepared voice: give its recording")
+    if name not in self._embeddings:
+        self._embeddings[name] = self._encoder.embed(Audio.read(name))
+    return cosine(self._encoder.embed(sound), self._embeddings[name])
+
+
+def _rank(spoken: Spoken) -> float:
+    value = spoken.about["similarity"]
+    return -2.0 if value is None else value  # below every cosine
+
+
+def _named(utterance: Utterance) -> dict[str, str]:
+    """Models that have no voices by name are not asked for one."""
+    return {} if utterance.speaker is None else {"speaker": utterance.speaker}
+
+
+def _folder_hash(folder: Path, cache: ResultCache) -> str:
+    if not (folder / "config.json").is_file():
+        raise FolderError(f"{folder}: holds no converted model; make one with: pytorch-to-mlx convert")
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in NOT_COMPUTED_WITH)
+    told = [(str(path.relative_to(folder)), cache.checksum(path)) for path in files]
+    return hashlib.sha256(repr(told).encode()).hexdigest()

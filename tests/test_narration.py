@@ -1,0 +1,365 @@
+"""Narration with a small Qwen3-TTS: resuming, failures, checks, audits, tracks, and the verb."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cli_room import run
+from mutagen._file import File
+from small_narration import RATE, SHORT, TEXTS, job, write_narrator
+
+from pytorch_to_mlx import Audio, convert, load
+from pytorch_to_mlx.errors import FolderError, UsageError
+from pytorch_to_mlx.service.audit import mel_distance
+from pytorch_to_mlx.service.cache import ResultCache
+from pytorch_to_mlx.service.job import Job, SpeakerCheck
+from pytorch_to_mlx.service.narration import Narration, narrate
+from pytorch_to_mlx.service.speaking import Speaker
+from pytorch_to_mlx.tasks import Utterance
+
+SEGMENTS = [{"id": f"s{number}", "text": text} for number, text in enumerate(TEXTS)]
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_narrator(tmp_path_factory.mktemp("narration"))
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> ResultCache:
+    return ResultCache(tmp_path / "cache")
+
+
+def quantized(room: Path) -> Path:
+    if not (folder := room / "model-4bit").exists():
+        convert(room / "source", folder, quantize=True, q_bits=4, q_group_size=32)
+    return folder
+
+
+def said(narration: Narration) -> list[bytes]:
+    return [result.path.read_bytes() for result in narration.results if result.path]
+
+
+def made(narration: Narration) -> list[str]:
+    return [result.id for result in narration.results if not result.from_cache]
+
+
+def test_segments_at_once_are_what_they_are_alone(room: Path) -> None:
+    model = load(room / "model")
+    voices = [model.prepare_voice(Audio.read(room / "anna.wav"), text) for text in (None, "what it says")]
+    asked = [Utterance(text, voice=voices[n % 2], seed=n) for n, text in enumerate(TEXTS)]
+    together = model.synthesize_all(asked, **SHORT)
+    for utterance, sound in zip(asked, together, strict=True):
+        alone = model.synthesize(utterance.text, voice=utterance.voice, seed=utterance.seed, **SHORT)
+        np.testing.assert_allclose(sound.samples, alone.samples, atol=1e-4)
+    assert len({sound.samples.tobytes() for sound in together}) == len(TEXTS)
+
+
+def test_each_line_is_computed_once(room: Path, tmp_path: Path, cache: ResultCache) -> None:
+    first = narrate(SEGMENTS, tmp_path / "out", job(room), cache=cache)
+    assert made(first) == [f"s{n}" for n in range(5)] and not first.failed
+    (fields, *_) = first.as_json()["segments"]
+    assert {"id", "path", "duration", "sample_rate", "from_cache", "seconds"} <= fields.keys()
+    heard = Audio.read(fields["path"])
+    assert (fields["sample_rate"], fields["duration"]) == (heard.rate, heard.seconds) == (RATE, fields["duration"])
+    assert first.results[4].said == "Five five kilograms."
+    again = narrate(SEGMENTS, tmp_path / "again", job(room), cache=cache)
+    assert not made(again) and said(again) == said(first)
+    assert again.results[4].said == "Five five kilograms." and again.results[0].about == first.results[0].about
+
+
+def test_all_that_matters_is_in_the_key(room: Path, tmp_path: Path, cache: ResultCache) -> None:
+    narrate(["One."], tmp_path / "out", job(room), cache=cache)
+    ben = Audio(Audio.read(room / "anna.wav").samples[::-1], RATE)
+    ben.write(tmp_path / "ben.wav")
+    others = [
+        job(room, seed=1),
+        job(room, voice=str(tmp_path / "ben.wav")),
+        job(room, ref_text="what it says"),
+        job(room, language="english"),
+        job(room, speed=1.5),
+        job(room, settings={"max_tokens": 5}),
+        job(room, check=SpeakerCheck(-1)),
+        job(room, suffix=".flac"),
+    ]
+    for other in others:
+        assert made(narrate(["One."], tmp_path / "out", other, cache=cache)) == ["001"]
+    assert not made(narrate(["  One. "], tmp_path / "out", job(room), cache=cache))
+    # The same voice elsewhere, and the same model elsewhere.
+    (tmp_path / "copy.wav").write_bytes((room / "anna.wav").read_bytes())
+    assert not made(narrate(["One."], tmp_path / "out", job(room, voice=str(tmp_path / "copy.wav")), cache=cache))
+    assert not made(narrate(["One.", "One."], tmp_path / "out", job(room), cache=cache))
+    assert len(made(narrate(["Two.", "Two."], tmp_path / "out", job(room), cache=cache))) == 1, "one is the other"
+
+
+def test_what_fails_is_told_and_the_others_delivered(room: Path, tmp_path: Path, cache: ResultCache) -> None:
+    script = [*SEGMENTS[:2], {"id": "bad", "text": "Hi.", "voice": "absent.wav"}, {"id": "dots", "text": "(...)"}]
+    narration = narrate(script, tmp_path / "out", job(room), cache=cache)
+    assert [result.id for result in narration.failed] == narration.as_json()["failed"] == ["bad", "dots"]
+    assert "absent.wav" in narration.results[2].error and "no text to say" in narration.results[3].error
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"s0.wav", "s1.wav"}
+
+
+def test_one_that_fails_spoils_no_other(
+    room: Path, tmp_path: Path, cache: ResultCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    speak = Speaker.speak
+
+    def failing(self: Speaker, segments: Sequence[Any]) -> Any:
+        sizes.append(len(segments))
+        if any(segment.id == "s1" for segment in segments):
+            raise ValueError("what nobody thought of")
+        return speak(self, segments)
+
+    monkeypatch.setattr(Speaker, "speak", failing)
+    narration = narrate(SEGMENTS[:3], tmp_path / "out", job(room), cache=cache)
+    assert sizes == [3, 1, 1, 1] and [result.id for result in narration.failed] == ["s1"]
+    assert "ValueError: what nobody thought of" in narration.results[1].error
+
+
+def test_where_memory_does_not_suffice_the_fallback_speaks(
+    room: Path, tmp_path: Path, cache: ResultCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speak, small = Speaker.speak, quantized(room)
+
+    def limited(self: Speaker, segments: Sequence[Any]) -> Any:
+        if self.job.model != small and any(len(segment.text) > 20 for segment in segments):
+            raise RuntimeError("[metal::malloc] Attempting to allocate 9 bytes which is greater than the maximum")
+        return speak(self, segments)
+
+    monkeypatch.setattr(Speaker, "speak", limited)
+    alone = narrate(SEGMENTS, tmp_path / "out", job(room), cache=cache)
+    assert [result.id for result in alone.failed] == ["s3"] and "--fallback-model" in alone.results[3].error
+    helped = narrate(SEGMENTS, tmp_path / "out", job(room, fallback=small), cache=cache)
+    assert not helped.failed
+    assert [result.id for result in helped.results if result.about.get("fallback")] == ["s3"]
+
+
+def test_speech_unlike_its_voice_is_said_again(room: Path, tmp_path: Path, cache: ResultCache) -> None:
+    strict = narrate(SEGMENTS[:2], tmp_path / "strict", job(room, check=SpeakerCheck(1.0, retries=2)), cache=cache)
+    assert [result.about["attempts"] for result in strict.results] == [3, 3] and len(strict.failed) == 2
+    assert all(path.exists() for path in (tmp_path / "strict" / f"s{n}.wav" for n in range(2))), (
+        "delivered all the same"
+    )
+    once = narrate(SEGMENTS[:2], tmp_path / "once", job(room, check=SpeakerCheck(1.0, retries=0)), cache=cache)
+    for best, first in zip(strict.results, once.results, strict=True):
+        assert best.about["similarity"] >= first.about["similarity"] and first.about["attempts"] == 1
+    least = min(result.about["similarity"] for result in once.results)
+    lenient = narrate(SEGMENTS[:2], tmp_path / "l", job(room, check=SpeakerCheck(least - 1e-3)), cache=cache)
+    assert not lenient.failed and {result.about["attempts"] for result in lenient.results} == {1}
+    unknown = narrate(["Hi."], tmp_path / "u", job(room, voice=None, check=SpeakerCheck()), cache=cache)
+    assert unknown.failed
+
+
+def test_an_audit_tells_how_far_from_full_precision(room: Path, tmp_path: Path, cache: ResultCache) -> None:
+    same = narrate(SEGMENTS, tmp_path / "out", job(room), cache=cache, audit_share=0.5)
+    told = same.as_json()["audit"]
+    assert len(told["segments"]) == 2 and told["largest"] < 0.5, "16-bit samples beside floats"
+    small = quantized(room)
+    with pytest.raises(UsageError, match=r"quantized.*--audit-model"):
+        narrate(SEGMENTS, tmp_path / "q", job(room, model=small), cache=cache, audit_share=1.0)
+    other = narrate(
+        SEGMENTS, tmp_path / "q", job(room, model=small), cache=cache, audit_share=1.0, audit_model=room / "model"
+    ).as_json()["audit"]
+    assert len(other["segments"]) == 5 and other["mean"] > 4 * told["mean"]
+
+
+def test_the_distance_of_recordings() -> None:
+    generator = np.random.default_rng(0)
+    times = np.arange(RATE) / RATE
+    tone = Audio((0.3 * np.sin(2 * np.pi * (200 + 100 * times) * times)).astype(np.float32), RATE)
+    hiss = Audio(generator.normal(0, 0.1, RATE).astype(np.float32), RATE)
+    slower = Audio(np.repeat(tone.samples, 1), RATE)
+    assert mel_distance(tone, tone) == 0 and mel_distance(tone, slower) == 0
+    held = Audio(np.concatenate([tone.samples[:12000], np.zeros(4800, np.float32), tone.samples[12000:]]), RATE)
+    assert 0 < mel_distance(tone, held) < mel_distance(tone, hiss) / 2
+    assert mel_distance(tone, hiss) > 10
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".mp3"])
+def test_a_track_has_chapters_and_subtitles(room: Path, tmp_path: Path, suffix: str) -> None:
+    cache = ResultCache(room / "cache")
+    track = tmp_path / f"book{suffix}"
+    script = [{**SEGMENTS[0], "pause": 1.0}, *SEGMENTS[1:3]]
+    narration = narrate(script, tmp_path / "out", job(room), cache=cache, track=track, pause=0.25)
+    lengths = [result.duration for result in narration.results]
+    starts = [0.0, lengths[0] + 1.0, lengths[0] + 1.0 + lengths[1] + 0.25]
+    np.testing.assert_allclose([each.start for each in narration.chapters], starts, atol=1e-3)
+    whole = Audio.read(track)
+    assert abs(whole.seconds - starts[2] - lengths[2]) < 0.1
+    pause = whole.part(lengths[0] + 0.2, starts[1] - 0.2).samples
+    assert np.abs(pause).max() < 1e-3 < np.abs(whole.part(0, lengths[0]).samples).max()
+    tags: Any = File(track)
+    if suffix in (".flac", ".ogg"):
+        assert [tags[f"CHAPTER{n:03d}NAME"][0] for n in range(3)] == ["s0", "s1", "s2"]
+        assert tags["CHAPTER001"] == [f"00:00:{starts[1]:06.3f}"]
+    else:
+        chapters = [tags.tags[f"CHAP:chp{n}"] for n in range(3)]
+        assert [str(each.sub_frames["TIT2"]) for each in chapters] == ["s0", "s1", "s2"]
+        np.testing.assert_allclose([each.start_time / 1000 for each in chapters], starts, atol=2e-3)
+        assert tags.tags["CTOC:toc0"].child_element_ids == ["chp0", "chp1", "chp2"]
+    cues = track.with_suffix(".srt").read_text()
+    assert cues.startswith("1\n00:00:00,000 --> ") and "Three is said here." in cues
+
+
+def test_long_segments_have_several_subtitles(room: Path, tmp_path: Path, cache: ResultCache) -> None:
+    text = (
+        "It was the best of times, it was the worst of times, it was the age of wisdom, it was the age of foolishness."
+    )
+    narrate([text], tmp_path / "out", job(room), cache=cache, track=tmp_path / "t.wav")
+    blocks = (tmp_path / "t.srt").read_text().strip().split("\n\n")
+    lines = [line for block in blocks for line in block.splitlines()[2:]]
+    assert len(blocks) == 2 and " ".join(lines) == text and max(map(len, lines)) <= 42
+    ends = [block.splitlines()[1].split(" --> ") for block in blocks]
+    assert ends[0][1] == ends[1][0] and ends[0][0] == "00:00:00,000"
+
+
+def test_speed_changes_duration_and_not_pitch(room: Path, tmp_path: Path, cache: ResultCache) -> None:
+    script = [{"id": "plain", "text": "Two."}, {"id": "fast", "text": "Two.", "speed": 2.0}]
+    plain, fast = narrate(script, tmp_path / "out", job(room), cache=cache).results
+    assert abs(plain.duration / fast.duration - 2) < 0.01
+
+
+def narrated_elsewhere(room: Path, output: Path, cache: Path) -> list[str]:
+    return made(narrate(SEGMENTS, output, job(room), cache=ResultCache(cache)))
+
+
+def test_eight_processes_compute_each_line_once(room: Path, tmp_path: Path) -> None:
+    with ProcessPoolExecutor(8, get_context("spawn")) as pool:
+        asked = [pool.submit(narrated_elsewhere, room, tmp_path / f"out{n}", tmp_path / "cache") for n in range(8)]
+        computed = [id_ for each in asked for id_ in each.result(timeout=300)]
+    assert sorted(computed) == [f"s{n}" for n in range(5)]
+    sounds = {tuple((tmp_path / f"out{n}" / f"s{i}.wav").read_bytes() for i in range(5)) for n in range(8)}
+    assert len(sounds) == 1
+
+
+def test_a_killed_job_goes_on_where_it_stopped(room: Path, tmp_path: Path) -> None:
+    script = tmp_path / "script.json"
+    script.write_text(json.dumps([f"Line number {n} of the script." for n in range(40)]))
+    words = [sys.executable, "-m", "pytorch_to_mlx", "narrate", script, "-m", room / "model", "-o", tmp_path / "out"]
+    words += ["--voice", room / "anna.wav", "--cache", tmp_path / "cache", "--setting", "max_tokens=12"]
+    process = subprocess.Popen(list(map(str, words)), stdout=subprocess.DEVNULL)
+    while len(list((tmp_path / "out").glob("*.wav"))) < 4:
+        assert process.poll() is None, "ended before it could be killed"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = {entry.key for entry in ResultCache(tmp_path / "cache").entries()}
+    assert 4 <= len(before) < 40
+    told = json.loads(subprocess.run(list(map(str, words)), stdout=subprocess.PIPE, check=True, timeout=300).stdout)
+    assert sum(each["from_cache"] for each in told["segments"]) == len(before)
+    assert len(ResultCache(tmp_path / "cache").entries()) == 40 and told["failed"] == []
+
+
+def test_json_in_and_out(
+    room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("-m", room / "model", "--voice", room / "anna.wav", "--cache", tmp_path / "c", "--setting", "max_tokens=5")
+    monkeypatch.setattr(sys, "stdin", io.StringIO('["One.", {"id": "two", "text": "Two."}]'))
+    assert run(monkeypatch, "narrate", "-", *given, "-o", tmp_path / "out", "--track", tmp_path / "all.flac") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [each["id"] for each in told["segments"]] == ["001", "two"] and told["failed"] == []
+    assert told["track"]["subtitles"].endswith("all.srt") and len(told["track"]["chapters"]) == 2
+    monkeypatch.setattr(sys, "stdin", io.StringIO('["One.", {"text": "Two.", "voice": "nobody.wav"}]'))
+    assert run(monkeypatch, "narrate", "-", *given, "-o", tmp_path / "out") == 1
+    out, err = capsys.readouterr()
+    told = json.loads(out)
+    assert told["failed"] == ["002"] and told["segments"][0]["from_cache"]
+    assert "segment 002: nobody.wav: cannot be read" in err
+    assert run(monkeypatch, "cache", "list", "--cache", tmp_path / "c") == 0
+    listed = capsys.readouterr().out
+    assert "2 entries" in listed and "One." in listed
+    assert run(monkeypatch, "cache", "verify", "--cache", tmp_path / "c") == 0
+    assert "2 of 2 entries are whole" in capsys.readouterr().out
+    assert run(monkeypatch, "cache", "prune", "--cache", tmp_path / "c", "--cache-limit", "1kB") == 0
+    assert run(monkeypatch, "cache", "clear", "--cache", tmp_path / "c") == 0
+    assert "0 entries removed" in capsys.readouterr().out
+
+
+def test_a_dry_run_shows_what_would_be_said(
+    room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = tmp_path / "s.txt"
+    script.write_text("The speed is 3.4 m/s.\n\nE = mc²")
+    assert run(monkeypatch, "narrate", script, "-m", "absent", "--dry-run") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "001  The speed is three point four meters per second.",
+        "002  E equals m c squared",
+    ]
+    assert run(monkeypatch, "narrate", script, "-m", "absent", "--dry-run", "--no-normalize") == 0
+    assert "3.4 m/s" in capsys.readouterr().out
+
+
+REFUSED = {
+    "no output": ((), "--output names the folder"),
+    "no model": (("-o", "out", "-m", "absent"), "absent: holds no converted model"),
+    "another model": (("-o", "out", "--audit", "0%"), "--audit 0%: write a share such as 5%"),
+    "speed": (("-o", "out", "--speed", "9"), "--speed 9 is not within 0.5 to 2"),
+    "setting": (("-o", "out", "--setting", "temperature"), "write name=value"),
+    "threshold": (("-o", "out", "--check", "speaker", "--threshold", "2"), "--threshold 2 is not within -1 to 1"),
+    "format": (("-o", "out", "--format", "m4a"), "no audio format is called 'm4a'"),
+    "limit": (("-o", "out", "--cache-limit", "big"), "--cache-limit big: write a size such as 500MB"),
+    "scheduler": (("-o", "out", "--dask", "tcp://127.0.0.1:1"), "no scheduler answers there"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_refused(
+    room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    from pytorch_to_mlx.service import distributed
+
+    monkeypatch.setattr(distributed, "SECONDS_TO_CONNECT", 2)
+    monkeypatch.chdir(tmp_path)
+    Path("s.txt").write_text("Hello.")
+    given, message = REFUSED[case]
+    assert run(monkeypatch, "narrate", "s.txt", "--cache", "cache", "-m", room / "model", *given) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_models_that_say_one_text_at_a_time(room: Path, tmp_path: Path, cache: ResultCache) -> None:
+    class Parrot:
+        sample_rate, tokens_per_second = RATE, 25.0
+
+        def synthesize(self, text: str, **asked: Any) -> Audio:
+            assert asked == {"voice": None, "language": None, "seed": 0, "top_k": 5}
+            return Audio(np.full(1000 * len(text), 0.1, np.float32), RATE)
+
+        def prepare_voice(self, audio: Audio, text: str | None = None) -> Any: ...
+        def likeness(self, first: Any, second: Any) -> float: ...
+        def stream(self, text: str, **asked: Any) -> Any: ...
+
+    simple = Job(room / "model", settings={"top_k": 5})
+    speaker = Speaker(simple, cache)
+    speaker.__dict__["model"] = Parrot()
+    from pytorch_to_mlx.service.narrator import Narrator
+
+    narrator = Narrator(simple, cache)
+    narrator._speaker = speaker
+    from pytorch_to_mlx.service.script import as_segments
+
+    seen: list[str] = []
+    (tmp_path / "out").mkdir()
+    narrator.results(as_segments(SEGMENTS), tmp_path / "out", lambda result, segment: seen.append(result.id))
+    assert seen == ["s0", "s4", "s1", "s2", "s3"]
+
+
+def test_folders_that_hold_no_model(tmp_path: Path, cache: ResultCache, room: Path) -> None:
+    with pytest.raises(FolderError, match="holds no converted model"):
+        narrate(["Hi."], tmp_path / "out", Job(tmp_path), cache=cache)
+    with pytest.raises(FolderError, match="cannot be a folder"):
+        narrate(["Hi."], room / "anna.wav", replace(job(room)), cache=cache)

@@ -1,0 +1,95 @@
+"""service/script: scripts of every format, and what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pytorch_to_mlx.errors import ScriptError
+from pytorch_to_mlx.service.script import Format, parse_script, read_script
+
+SRT = """\ufeff1
+00:00:01,000 --> 00:00:04,500 X1:10
+<i>Hello</i> there,
+two lines.
+
+2
+00:00:05,000 --> 00:00:06,000
+
+3
+00:01:05.000 --> 00:01:06.000
+{\\an8}Again.
+"""
+
+
+def said(text: str, form: Format) -> list[tuple[str, str]]:
+    return [(segment.id, segment.text) for segment in parse_script(text, form)]
+
+
+def test_json() -> None:
+    told = [
+        {"id": "a-1", "text": " One. ", "voice": "anna.wav", "language": "en", "pause": 0.5},
+        {"text": "Two."},
+        "Three.",
+    ]
+    expected = [("a-1", "One."), ("002", "Two."), ("003", "Three.")]
+    assert said(json.dumps(told), "json") == said(json.dumps({"segments": told}), "json") == expected
+    assert said("\n".join(map(json.dumps, told)) + "\n\n", "jsonl") == expected
+    (first, second, _) = parse_script(json.dumps(told), "json")
+    assert (first.voice, first.language, first.pause) == ("anna.wav", "en", 0.5)
+    assert (second.voice, second.language, second.pause) == (None, None, None)
+
+
+def test_csv() -> None:
+    text = 'id,text,pause,voice\nintro,"One, two.",0.5,\n,"Line\nbreak.",,anna.wav\n'
+    assert said(text, "csv") == [("intro", "One, two."), ("002", "Line\nbreak.")]
+    first, second = parse_script(text, "csv")
+    assert (first.pause, first.voice, second.pause, second.voice) == (0.5, None, None, "anna.wav")
+
+
+def test_subtitles_and_paragraphs(tmp_path: Path) -> None:
+    (tmp_path / "a.srt").write_text(SRT, encoding="utf-8")
+    found = read_script(tmp_path / "a.srt")
+    assert [(each.id, each.text) for each in found] == [("001", "Hello there, two lines."), ("002", "Again.")]
+    assert said("One\ntwo.\n\n\n  \nThree.\n", "txt") == [("001", "One two."), ("002", "Three.")]
+
+
+def test_numbers_are_as_wide_as_needed() -> None:
+    assert [id_ for id_, _ in said("\n\n".join("x" * 1000), "txt")][::999] == ["0001", "1000"]
+
+
+@pytest.mark.parametrize(
+    ("text", "form", "message"),
+    [
+        ("", "txt", "has no segment"),
+        ("[]", "json", "has no segment"),
+        ("{", "json", "is no JSON"),
+        ("3", "json", "must be a list of segments"),
+        ('[{"text": "a"}, 3]', "json", "segment 2: must be an object"),
+        ('[{"text": ""}]', "json", "segment 1: text"),
+        ('[{"id": "a"}]', "json", "segment 1: text: "),
+        ('[{"text": "a", "volume": 3}]', "json", "segment 1: volume: Extra inputs"),
+        ('[{"text": "a", "pause": -1}]', "json", "segment 1: pause"),
+        ('[{"text": "a", "id": "../a"}]', "json", "segment 1: id"),
+        ('[{"text": "a", "id": ["x"]}]', "json", "segment 1: id"),
+        ('[{"text": "a", "id": "A"}, {"text": "b", "id": "a"}]', "json", "two segments have the id 'a'"),
+        ('{"text": "a"}\n{', "jsonl", "line 2: is no JSON"),
+        ("id,words\na,b\n", "csv", "text among them"),
+        ("id,text\na,b,c\n", "csv", "line 2: has another number of columns"),
+        ("text,pause\na,long\n", "csv", "line 2: pause: 'long' is no number"),
+        ("1\nHello.\n", "srt", "block 1: is no subtitle"),
+    ],
+)
+def test_what_is_wrong_is_told(text: str, form: Format, message: str) -> None:
+    with pytest.raises(ScriptError, match=message):
+        parse_script(text, form)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a.docx").write_bytes(b"x")
+    (tmp_path / "b.txt").write_bytes("Grüße".encode("latin-1"))
+    for name, message in (("a.docx", "use .json"), ("b.txt", "no text in UTF-8"), ("c.txt", "cannot be read")):
+        with pytest.raises(ScriptError, match=message):
+            read_script(tmp_path / name)
