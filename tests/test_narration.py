@@ -19,10 +19,13 @@ import numpy as np
 import pytest
 from cli_room import run
 from mutagen._file import File
+from small_chatterbox import drawn_voice, small_chatterbox
 from small_narration import RATE, SHORT, TEXTS, job, write_narrator
+from small_ports import safetensors_file, voice_encoder_tensors
 
 from pytorch_to_mlx import Audio, convert, load
 from pytorch_to_mlx.errors import FolderError, UsageError
+from pytorch_to_mlx.service import speaking
 from pytorch_to_mlx.service.audit import mel_distance
 from pytorch_to_mlx.service.cache import ResultCache
 from pytorch_to_mlx.service.job import Job, SpeakerCheck
@@ -331,31 +334,65 @@ def test_what_is_refused(
     assert message in capsys.readouterr().err
 
 
-def test_models_that_say_one_text_at_a_time(room: Path, tmp_path: Path, cache: ResultCache) -> None:
-    class Parrot:
-        sample_rate, tokens_per_second = RATE, 25.0
-
-        def synthesize(self, text: str, **asked: Any) -> Audio:
-            assert asked == {"voice": None, "language": None, "seed": 0, "top_k": 5}
-            return Audio(np.full(1000 * len(text), 0.1, np.float32), RATE)
-
-        def prepare_voice(self, audio: Audio, text: str | None = None) -> Any: ...
-        def likeness(self, first: Any, second: Any) -> float: ...
-        def stream(self, text: str, **asked: Any) -> Any: ...
-
-    simple = Job(room / "model", settings={"top_k": 5})
-    speaker = Speaker(simple, cache)
-    speaker.__dict__["model"] = Parrot()
-    from pytorch_to_mlx.service.narrator import Narrator
-
-    narrator = Narrator(simple, cache)
-    narrator._speaker = speaker
-    from pytorch_to_mlx.service.script import as_segments
-
+def test_chatterbox_says_one_after_the_other(
+    tmp_path: Path, cache: ResultCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "chatterbox"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    model = small_chatterbox(folder)
+    monkeypatch.setattr(speaking, "load", lambda path: model)
+    drawn_voice().save(tmp_path / "anna.safetensors")
+    told = Job(folder, voice=str(tmp_path / "anna.safetensors"), settings={"max_tokens": 8, "watermark": False})
     seen: list[str] = []
-    (tmp_path / "out").mkdir()
-    narrator.results(as_segments(SEGMENTS), tmp_path / "out", lambda result, segment: seen.append(result.id))
-    assert seen == ["s0", "s4", "s1", "s2", "s3"]
+    first = narrate(
+        SEGMENTS[:3], tmp_path / "out", told, cache=cache, progress=lambda result, segment: seen.append(result.id)
+    )
+    assert not first.failed, first.failed[0].error
+    assert seen == ["s0", "s1", "s2"] and made(first) == seen
+    alone = model.synthesize(TEXTS[1], voice=drawn_voice(), seed=0, max_tokens=8, watermark=False)
+    np.testing.assert_allclose(Audio.read(tmp_path / "out" / "s1.wav").samples, alone.samples, atol=1 / 2**14)
+    assert not made(narrate(SEGMENTS[:3], tmp_path / "again", told, cache=cache))
+    named = narrate([{"text": "Hi.", "voice": "ryan"}], tmp_path / "named", told, cache=cache)
+    assert "leave out --speaker" in named.failed[0].error
+
+
+def test_voices_of_segments(room: Path, tmp_path: Path, cache: ResultCache) -> None:
+    anna = str(room / "anna.wav")
+    script = [
+        {"id": "job", "text": "Hi."},
+        {"id": "own", "text": "Hi.", "voice": anna},
+        {"id": "heard", "text": "Hi.", "voice": anna, "ref_text": "what it says"},
+    ]
+    narration = narrate(script, tmp_path / "out", job(room, ref_text="what it says"), cache=cache)
+    assert not narration.failed and len(made(narration)) == 2, "the job's and the last are the same"
+    sounds = said(narration)
+    assert sounds[0] == sounds[2] != sounds[1]
+
+
+def test_silence_is_nobodys_voice(
+    room: Path, tmp_path: Path, cache: ResultCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silence = Audio(np.zeros(RATE, np.float32), RATE)
+    monkeypatch.setattr(Speaker, "_sounds", lambda self, utterances: [silence for _ in utterances])
+    narration = narrate(["Hi."], tmp_path / "out", job(room, check=SpeakerCheck(-1, retries=1)), cache=cache)
+    assert narration.failed and narration.results[0].about["similarity"] == -1
+
+
+def test_another_encoder_checks(room: Path, tmp_path: Path, cache: ResultCache) -> None:
+    encoder = tmp_path / "encoder"
+    convert(safetensors_file(tmp_path / "ve.safetensors", voice_encoder_tensors()), encoder)
+    told = SpeakerCheck(-1, encoder=encoder)
+    script = ["It takes a while until there is enough of a voice to tell it from others."]
+    asked = job(room, check=told, settings={"max_tokens": 40})
+    narration = narrate(script, tmp_path / "out", asked, cache=cache)
+    assert not narration.failed, narration.failed[0].error
+    heard, reference = (Audio.read(path) for path in (tmp_path / "out" / "001.wav", room / "anna.wav"))
+    encode = load(encoder)
+    expected = encode.similarity(encode.embed(heard), encode.embed(reference))
+    assert abs(narration.results[0].about["similarity"] - expected) < 5e-3
+    other = narrate(script, tmp_path / "o", job(room, check=replace(told, encoder=room / "model")), cache=cache)
+    assert "holds no speaker encoder" in other.failed[0].error
 
 
 def test_folders_that_hold_no_model(tmp_path: Path, cache: ResultCache, room: Path) -> None:

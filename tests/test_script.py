@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytorch_to_mlx.errors import ScriptError
-from pytorch_to_mlx.service.script import Format, parse_script, read_script
+from pytorch_to_mlx.service.script import Format, as_segments, parse_script, read_script
 
 SRT = """\ufeff1
 00:00:01,000 --> 00:00:04,500 X1:10
@@ -72,6 +72,8 @@ def test_numbers_are_as_wide_as_needed() -> None:
         ('[{"id": "a"}]', "json", "segment 1: text: "),
         ('[{"text": "a", "volume": 3}]', "json", "segment 1: volume: Extra inputs"),
         ('[{"text": "a", "pause": -1}]', "json", "segment 1: pause"),
+        ('[{"text": "a", "speed": 3}]', "json", "segment 1: speed"),
+        ('[{"text": "a", "ref_text": "b"}]', "json", "segment 1: ref_text: .* name that as voice"),
         ('[{"text": "a", "id": "../a"}]', "json", "segment 1: id"),
         ('[{"text": "a", "id": ["x"]}]', "json", "segment 1: id"),
         ('[{"text": "a", "id": "A"}, {"text": "b", "id": "a"}]', "json", "two segments have the id 'a'"),
@@ -79,6 +81,7 @@ def test_numbers_are_as_wide_as_needed() -> None:
         ("id,words\na,b\n", "csv", "text among them"),
         ("id,text\na,b,c\n", "csv", "line 2: has another number of columns"),
         ("text,pause\na,long\n", "csv", "line 2: pause: 'long' is no number"),
+        ("text,speed\na,fast\n", "csv", "line 2: speed: 'fast' is no number"),
         ("1\nHello.\n", "srt", "block 1: is no subtitle"),
     ],
 )
@@ -93,3 +96,14 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     for name, message in (("a.docx", "use .json"), ("b.txt", "no text in UTF-8"), ("c.txt", "cannot be read")):
         with pytest.raises(ScriptError, match=message):
             read_script(tmp_path / name)
+
+
+def test_recordings_lie_beside_the_script(tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_text("text,voice,speed\nHi.,anna.wav,1.5\nHi.,ryan,\nHi.,/far/ben.wav,\n")
+    segments = read_script(tmp_path / "s.csv")
+    assert [segment.voice for segment in segments] == [str(tmp_path / "anna.wav"), "ryan", "/far/ben.wav"]
+    assert [segment.speed for segment in segments] == [1.5, None, None]
+    (given,) = parse_script('[{"text": "Hi.", "voice": "anna.wav"}]', "json")
+    assert given.voice == "anna.wav"
+    assert as_segments(segments) == segments and as_segments(tmp_path / "s.csv") == segments
+    assert [segment.id for segment in as_segments(["a", {"text": "b", "id": "x"}])] == ["001", "x"]

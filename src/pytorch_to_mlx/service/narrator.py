@@ -11,7 +11,6 @@ from typing import Any
 
 import mlx.core as mx
 
-from pytorch_to_mlx.audio import Audio
 from pytorch_to_mlx.errors import PytorchToMlxError
 from pytorch_to_mlx.service.cache import ResultCache
 from pytorch_to_mlx.service.job import Job, Result
@@ -54,6 +53,7 @@ class Narrator:
                 else:
                     busy.append(segment)
             found |= results
+            mx.clear_cache()  # or memory grows with the variety of lengths
         for segment in busy:  # another process was at them, or another segment is the same
             found |= self._group([segment], folder, wait=True)
             progress(found[segment.id], segment)
@@ -130,10 +130,14 @@ class Narrator:
     def _result(
         self, segment: Segment, folder: Path, about: Mapping[str, Any], *, from_cache: bool, seconds: float
     ) -> Result:
+        import soundfile
+
         path = self._path(segment, folder)
-        audio = Audio.read(path)
+        header = soundfile.info(path)
         told = {name: value for name, value in about.items() if name != "said"}
-        return Result(segment.id, path, audio.seconds, audio.rate, from_cache, seconds, about["said"], about=told)
+        return Result(
+            segment.id, path, header.duration, header.samplerate, from_cache, seconds, about["said"], about=told
+        )
 
     def _failed(self, segment: Segment, error: Exception, folder: Path) -> Result:
         if lacks_memory(error):

@@ -40,7 +40,8 @@ class Segment(BaseModel):
     Attributes:
         id: also the name of its file; numbers where the script gives none.
         text: what to say.
-        voice: a recording or a prepared voice, or the name of a voice that the model has.
+        voice: a recording or a prepared voice, or the name of a voice that the model has; the job's own if None.
+        ref_text: what that recording says.
         language: name or code.
         speed: 1 is the model's own; the job's own if None.
         pause: seconds of silence after it, in the joined track; the job's own if None.
@@ -51,6 +52,7 @@ class Segment(BaseModel):
     id: Annotated[str, Field(pattern=r"^[\w][\w.-]{0,99}$")]
     text: Annotated[str, Field(min_length=1)]
     voice: str | None = None
+    ref_text: str | None = None
     language: str | None = None
     speed: Annotated[float, Field(ge=SLOWEST, le=FASTEST)] | None = None
     pause: Annotated[float, Field(ge=0, le=3600)] | None = None
@@ -137,6 +139,8 @@ def _checked(found: _Found, number: str, name: str, folder: Path) -> Segment:
     fields["id"] = str(fields.get("id", number)) if isinstance(fields.get("id", ""), str | int) else fields["id"]
     if isinstance(voice := fields.get("voice"), str) and is_file(voice):
         fields["voice"] = str(folder / voice)
+    if fields.get("ref_text") is not None and fields.get("voice") is None:
+        raise ScriptError(f"{name}, {found.where}: ref_text: says what a recording says; name that as voice")
     try:
         return Segment.model_validate(fields)
     except ValidationError as error:

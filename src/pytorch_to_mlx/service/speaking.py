@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -31,6 +31,8 @@ RETRY = 7919
 """Seeds of retries are as far apart as no texts have parts."""
 HEARD = 10.0
 """Seconds of a segment that its voice is told by: more is no better, and references may not be long."""
+SILENT = 1e-3
+"""No voice at all: 60 dB below the loudest there can be."""
 _NO_MEMORY = re.compile(r"out of memory|bad_alloc|\[malloc\]|metal::malloc|insufficient memory|cudaMalloc", re.I)
 
 
@@ -58,7 +60,7 @@ class Speaker:
 
     def __init__(self, job: Job, cache: ResultCache) -> None:
         self.job, self._cache = job, cache
-        self._voices: dict[str, Voice] = {}
+        self._voices: dict[tuple[str, str | None], Voice] = {}
         self._embeddings: dict[str, np.ndarray] = {}
 
     @property
@@ -86,7 +88,7 @@ class Speaker:
             model=self.folder_hash,
             text=said(segment, self.job),
             voice=self._voice_hash(segment.voice or job.voice),
-            ref_text=job.ref_text,
+            ref_text=self._ref_text(segment),
             language=segment.language or job.language,
             speed=self._speed(segment),
             seed=job.seed,
@@ -157,11 +159,11 @@ class Speaker:
 
     def _utterance(self, segment: Segment, seed: int) -> Utterance:
         name = segment.voice or self.job.voice
-        known = name is not None and is_file(name)
+        recorded = name is not None and is_file(name)
         return Utterance(
             said(segment, self.job),
-            voice=self._prepared(name) if known and name else None,
-            speaker=None if known else name,
+            voice=self._prepared(segment) if recorded else None,
+            speaker=None if recorded else name,
             language=segment.language or self.job.language,
             seed=seed,
         )
@@ -169,16 +171,21 @@ class Speaker:
     def _speed(self, segment: Segment) -> float:
         return self.job.speed if segment.speed is None else segment.speed
 
-    def _prepared(self, name: str) -> Voice:
-        if name not in self._voices:
+    def _ref_text(self, segment: Segment) -> str | None:
+        return segment.ref_text if segment.voice else self.job.ref_text
+
+    def _prepared(self, segment: Segment) -> Voice:
+        name, text = segment.voice or self.job.voice or "", self._ref_text(segment)
+        if (name, text) not in self._voices:
             path = Path(name)
-            if path.suffix == ".safetensors":
-                self._voices[name] = Voice.load(path)
-            else:
-                text = self.job.ref_text if name == self.job.voice else None
+            if path.suffix != ".safetensors":
                 with naming(path):
-                    self._voices[name] = self.model.prepare_voice(Audio.read(path), text)
-        return self._voices[name]
+                    self._voices[name, text] = self.model.prepare_voice(Audio.read(path), text)
+            elif text is not None:
+                raise UsageError(f"{path} was prepared already: its ref_text is of a recording; leave it out")
+            else:
+                self._voices[name, text] = Voice.load(path)
+        return self._voices[name, text]
 
     def _voice_hash(self, name: str | None) -> str | None:
         """Of a file's bytes; a name stands for itself."""
@@ -195,37 +202,32 @@ class Speaker:
         return encoder
 
     def _likeness(self, segment: Segment, sound: Audio) -> dict[str, Any]:
-        """How much a segment sounds like its voice; speech too short to tell passes, and says so."""
+        """How much a segment sounds like its voice. One that is too short to tell passes, and says so."""
         assert self.job.check is not None
         name = segment.voice or self.job.voice
         if name is None or not is_file(name):
             raise UsageError("--check speaker compares with a recording: give --voice, or leave out the check")
+        likeness = self._compared_by_model(segment) if self._encoder is None else self._compared_by(self._encoder, name)
+        if float(np.abs(sound.samples).max()) < SILENT:
+            return {"similarity": -1.0, "passed": False}
         try:
-            value = self._similarity(name, sound)
+            value = likeness(sound.passage(HEARD)[1])
         except AudioError as error:
             return {"similarity": None, "passed": True, "unchecked": str(error)}
         return {"similarity": round(value, 4), "passed": value >= self.job.check.threshold}
 
-    def _similarity(self, name: str, sound: Audio) -> float:
-        if self._encoder is None:
-            _, heard = sound.passage(HEARD)
-            return self.model.likeness(self.model.prepare_voice(heard), self._prepared(name))
+    def _compared_by_model(self, segment: Segment) -> Callable[[Audio], float]:
+        voice, model = self._prepared(segment), self.model
+        return lambda sound: model.likeness(model.prepare_voice(sound), voice)
+
+    def _compared_by(self, encoder: SpeakerEncoder, name: str) -> Callable[[Audio], float]:
         if Path(name).suffix == ".safetensors":
             raise UsageError(f"--speaker-encoder hears recordings, and {name} is a prepared voice: give its recording")
         if name not in self._embeddings:
-            self._embeddings[name] = self._encoder.embed(Audio.read(name))
-        return cosine(self._encoder.embed(sound), self._embeddings[name])
-
-
-def _similarity(self, name: str, sound: Audio) -> float:
-    if self._encoder is None:
-        _, heard = sound.passage(HEARD)
-        return self.model.likeness(self.model.prepare_voice(heard), self._prepared(name))
-    if Path(name).suffix == ".safetensors":
-        raise UsageError(f"--speaker-encoder hears recordings, and {name} is a prepared voice: give its recording")
-    if name not in self._embeddings:
-        self._embeddings[name] = self._encoder.embed(Audio.read(name))
-    return cosine(self._encoder.embed(sound), self._embeddings[name])
+            with naming(name):
+                self._embeddings[name] = encoder.embed(Audio.read(name))
+        embedding = self._embeddings[name]
+        return lambda sound: cosine(encoder.embed(sound), embedding)
 
 
 def _rank(spoken: Spoken) -> float:
