@@ -40,7 +40,7 @@ WITH_VOICES = WITHOUT_VOICES + ecapa.WEIGHTS.under("speaker_encoder.", "speaker_
 QUANTIZATION = QuantizationPolicy(
     quantize=(
         Choice(
-            r"talker\.(code_predictor\.)?model\.layers\.\d+\.(self_attn|mlp)\.\w+_proj",
+            r"talker\.(model\.layers\.\d+\.\w+\.\w+_proj|code_predictor\.model\.layers\.\d+\.\w+\.(?!v_)\w+_proj)",
             "the linear layers of both decoders: nearly all that is read for each frame",
         ),
     ),
@@ -48,6 +48,10 @@ QUANTIZATION = QuantizationPolicy(
         Choice(
             r"talker\.(codec_head|code_predictor\.lm_head\.\d+)",
             "they rank the codes: an error here goes straight into what is said",
+        ),
+        Choice(
+            r"talker\.code_predictor\.model\.layers\.\d+\.self_attn\.v_proj",
+            "a fifteenth of what is read; at 4 bits logits differ by 21 % with them, by 16 % without",
         ),
         Choice(
             r"talker\.(code_predictor\.)?model\.\w+_embedding(\.\d+)?",
