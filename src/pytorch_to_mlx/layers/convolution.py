@@ -116,8 +116,13 @@ def _dense(x: mx.array, weight: mx.array, bias: mx.array, stride: int, dilation:
     y = bias
     for tap in range(taps):
         start = tap * dilation
-        y = mx.addmm(y, x[:, start : start + (count - 1) * stride + 1 : stride], weight[:, tap].T)
+        y = mx.addmm(y, x[:, start : start + (count - 1) * stride + 1 : stride], _of_tap(weight, tap))
     return y
+
+
+def _of_tap(weight: mx.array, tap: int) -> mx.array:
+    """(in channels, out channels), copied by rows: left to itself, a product copies transposed slices by elements."""
+    return mx.contiguous(weight[:, tap]).T
 
 
 @partial(mx.compile, shapeless=True)
@@ -149,7 +154,7 @@ def _transposed(x: mx.array, weight: mx.array, stride: int, padding: int, output
         y = mx.zeros(outputs)
         for late, tap in enumerate(range(phase, taps, stride)):
             start = overlap - 1 - late
-            y = mx.addmm(y, x[:, start : start + count], weight[:, tap].T)
+            y = mx.addmm(y, x[:, start : start + count], _of_tap(weight, tap))
         phases.append(mx.broadcast_to(y, (batch, count, outputs)))  # a phase without taps is zero
     y = mx.concatenate(phases, axis=-1).reshape(batch, count * stride, outputs)
     end = (length - 1) * stride + taps - padding + output_padding
