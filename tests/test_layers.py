@@ -152,6 +152,8 @@ CONVOLUTIONS = [  # batch, time, in, out, kernel, stride, padding, dilation, gro
     (1, 2000, 64, 30, 7, 1, 3, 5, 1),  # too large to unfold
     (2, 1500, 80, 12, 5, 3, 2, 2, 1),
     (1, 9000, 1, 16, 16, 8, 0, 1, 1),
+    (2, 4003, 40, 50, 8, 4, 0, 1, 1),  # strides side by side, a rest behind them
+    (1, 23, 4, 3, 5, 5, 1, 1, 1),
     (1, 3, 4, 6, 3, 1, 0, 1, 1),
     (1, 40, 6, 6, 1, 1, 0, 1, 1),
     (2, 50, 8, 8, 5, 1, 2, 1, 8),  # depthwise, odd and even
