@@ -329,3 +329,12 @@ def test_its_command_installs_torch_only() -> None:
     command = [sys.executable, "-m", "pytorch_to_mlx.environments", "numpy"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode != 0 and "torch [VERSION]" in done.stderr
+
+
+def test_what_the_system_ended_says_so() -> None:
+    """The last line on standard error would be about something else."""
+    code = "import os, sys; print('a warning', file=sys.stderr, flush=True); os.kill(os.getpid(), {})"
+    with pytest.raises(UpstreamError, match="the script was ended by SIGKILL; memory did not suffice"):
+        environments._call([sys.executable, "-c", code.format(9)], "the script")
+    with pytest.raises(UpstreamError, match="the script was ended by SIGTERM$"):
+        environments._call([sys.executable, "-c", code.format(15)], "the script")

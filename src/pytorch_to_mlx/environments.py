@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -227,6 +228,10 @@ def _call(command: Sequence[str], what: str) -> None:
         done = subprocess.run(command, env=environment_of_children(), capture_output=True, text=True, check=False)
     except OSError as error:
         raise UpstreamError(f"{what} failed: {command[0]} does not start: {error.strerror}") from error
+    if done.returncode < 0:
+        name = signal.Signals(-done.returncode).name
+        hint = "; memory did not suffice, most likely" if name == "SIGKILL" else ""
+        raise UpstreamError(f"{what} was ended by {name}{hint}")
     if done.returncode:
         said = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
         errors = [line for line in said if line.startswith("ERROR:")]  # pip goes on after its own
