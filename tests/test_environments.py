@@ -336,5 +336,5 @@ def test_what_the_system_ended_says_so() -> None:
     code = "import os, sys; print('a warning', file=sys.stderr, flush=True); os.kill(os.getpid(), {})"
     with pytest.raises(UpstreamError, match="the script was ended by SIGKILL; memory did not suffice"):
         environments._call([sys.executable, "-c", code.format(9)], "the script")
-    with pytest.raises(UpstreamError, match="the script was ended by SIGTERM$"):
+    with pytest.raises(UpstreamError, match=r"the script was ended by SIGTERM$"):
         environments._call([sys.executable, "-c", code.format(15)], "the script")

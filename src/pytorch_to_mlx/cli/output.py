@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -50,17 +49,6 @@ def check_audio_output(flag: str, path: Path) -> None:
 
     check_output(flag, path)
     file_format(path)
-
-
-@contextmanager
-def drafted(output: Path) -> Iterator[Path]:
-    """A file beside `output` that takes its place only if the block ends well."""
-    draft = output.with_name(f".{output.stem}.{os.getpid()}{output.suffix}")
-    try:
-        yield draft
-        draft.replace(output)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def load_model(folder: Path, task: type[Task], what: str, source: str) -> Task:

@@ -242,7 +242,7 @@ def _shortened(audio: Audio, seconds: float | None, text: str | None) -> Audio:
 
 
 def _write(audio: Audio, output: Path) -> None:
-    from pytorch_to_mlx.cli.output import drafted
+    from pytorch_to_mlx.files import drafted
 
     with drafted(output) as draft:
         audio.write(draft)

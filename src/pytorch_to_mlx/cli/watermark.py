@@ -39,7 +39,8 @@ def command(
     import json
 
     from pytorch_to_mlx.audio import Audio, naming
-    from pytorch_to_mlx.cli.output import check_audio_output, drafted, table
+    from pytorch_to_mlx.cli.output import check_audio_output, table
+    from pytorch_to_mlx.files import drafted
 
     if action not in ("apply", "detect"):
         raise UsageError(f"{action} is neither apply nor detect")

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from pytorch_to_mlx.errors import CacheError, FolderError
+from pytorch_to_mlx.files import drafted
 
 LIMIT = 10 * 10**9
 """Bytes that entries may take together, unless another limit is asked for."""
@@ -56,6 +57,10 @@ class Entry:
     made: float
     used: float
     about: Mapping[str, Any]
+
+
+class _DamagedError(Exception):
+    """A file is not what was written."""
 
 
 def key_of(**parts: Any) -> str:
@@ -94,17 +99,17 @@ class ResultCache:
             row = index.execute("select checksum, about from entries where key = ?", (key,)).fetchone()
         if row is None:
             return None
-        draft = target.with_name(f".{target.name}.{os.getpid()}")
         try:
-            shutil.copyfile(self._path(key), draft)
-            intact = _checksum(draft) == row[0]
-        except FileNotFoundError:
-            intact = False
-        if not intact:
-            draft.unlink(missing_ok=True)
+            with self._path(key).open("rb") as source, drafted(target) as draft:
+                with draft.open("wb") as copy:
+                    shutil.copyfileobj(source, copy)
+                if _checksum(draft) != row[0]:
+                    raise _DamagedError
+        except (FileNotFoundError, _DamagedError) as error:
+            if isinstance(error, FileNotFoundError) and self._path(key).exists():
+                raise CacheError(f"{target}: its folder is gone; name another") from error
             self.forget(key)
             return None
-        draft.replace(target)
         with self._index() as index:
             index.execute("update entries set used = ? where key = ?", (time.time(), key))
         return json.loads(row[1])

@@ -11,6 +11,7 @@ import numpy as np
 
 from pytorch_to_mlx.audio import Audio, file_format
 from pytorch_to_mlx.errors import MissingDependencyError, UsageError
+from pytorch_to_mlx.files import drafted
 from pytorch_to_mlx.service.job import Result
 from pytorch_to_mlx.service.script import Segment
 
@@ -50,17 +51,20 @@ def join(results: Sequence[Result], segments: Sequence[Segment], pause: float, p
     rate, now = said[0][0].sample_rate, 0
     subtype = "PCM_16" if soundfile.check_format(kind, "PCM_16") else None
     chapters: list[Chapter] = []
-    with soundfile.SoundFile(path, "w", rate, 1, format=kind, subtype=subtype) as file:
-        for place, (result, segment) in enumerate(said):
-            assert result.path is not None
-            samples = Audio.read(result.path).resampled(rate).samples
-            file.write(samples)
-            chapters.append(Chapter(segment.id, segment.text, now / rate, (now + samples.size) / rate))
-            silence = round((pause if segment.pause is None else segment.pause) * rate) if place + 1 < len(said) else 0
-            file.write(np.zeros(silence, np.float32))
-            now += samples.size + silence
-    _mark(path, kind, chapters)
-    path.with_suffix(SUBTITLES).write_text("".join(_cues(chapters)), encoding="utf-8")
+    with drafted(path) as draft, drafted(path.with_suffix(SUBTITLES)) as subtitles:
+        with soundfile.SoundFile(draft, "w", rate, 1, format=kind, subtype=subtype) as file:
+            for place, (result, segment) in enumerate(said):
+                assert result.path is not None
+                samples = Audio.read(result.path).resampled(rate).samples
+                file.write(samples)
+                chapters.append(Chapter(segment.id, segment.text, now / rate, (now + samples.size) / rate))
+                last = place + 1 == len(said)
+                seconds = 0.0 if last else pause if segment.pause is None else segment.pause
+                silence = round(seconds * rate)
+                file.write(np.zeros(silence, np.float32))
+                now += samples.size + silence
+        _mark(draft, kind, chapters)
+        subtitles.write_text("".join(_cues(chapters)), encoding="utf-8")
     return chapters
 
 
