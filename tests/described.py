@@ -9,7 +9,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 from safetensors import safe_open
-from small_ports import SEED, Tensors, safetensors_file
+from small_ports import SEED, WEIGHTS_25HZ, Tensors, safetensors_file
 
 GOLDENS = Path(__file__).parent / "goldens"
 
@@ -20,7 +20,11 @@ def _rounded(shapes: dict[str, tuple[int, ...]], seed: int) -> Tensors:
     return {name: array.astype(ml_dtypes.bfloat16).astype(np.float32) for name, array in drawn.items()}
 
 
-DRAWN = {"qwen3_tts_tokenizer": SEED.qwen3_codec_weights, "qwen3_tts": _rounded}
+DRAWN = {
+    "qwen3_tts_tokenizer": SEED.qwen3_codec_weights,
+    "qwen3_tts_tokenizer_25hz": WEIGHTS_25HZ.weights,
+    "qwen3_tts": _rounded,
+}
 """The seeded weights of a reference."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -133,17 +134,19 @@ _LINEAR = {"weight": (WIDTH, WIDTH), "bias": (WIDTH,)}
 # Real ports, of seeded weights
 
 
-def _load_seed() -> ModuleType:
-    """references/_seed.py, which no package holds: it is shared with scripts that run in environments of their own."""
-    path = Path(*pytorch_to_mlx.__path__) / "references" / "_seed.py"
-    spec = importlib.util.spec_from_file_location("_seed", path)
+def _load_reference(name: str) -> ModuleType:
+    """A file of references/ that needs numpy alone; no package holds it, since scripts run it in other environments."""
+    path = Path(*pytorch_to_mlx.__path__) / "references" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # others of them import it
     spec.loader.exec_module(module)
     return module
 
 
-SEED = _load_seed()
+SEED = _load_reference("_seed")
+WEIGHTS_25HZ = _load_reference("_qwen3_25hz_weights")
 
 
 def crepe_tensors(variant: str = "tiny", seed: int = 0) -> Tensors:

@@ -108,6 +108,7 @@ LISTED = [
     ("s3_tokenizer", ["v1-50hz", "v1-25hz", "v2-25hz"]),
     ("qwen3_tts", ["0.6b-base", "1.7b-base", "0.6b-custom-voice", "1.7b-custom-voice", "1.7b-voice-design"]),
     ("qwen3_tts_tokenizer", ["12hz"]),
+    ("qwen3_tts_tokenizer_25hz", ["25hz"]),
 ]
 
 

@@ -91,6 +91,14 @@ ENTRIES: tuple[Entry, ...] = (
         sources=("Qwen/Qwen3-TTS-Tokenizer-12Hz",),
         module="pytorch_to_mlx.models.qwen3_tts_tokenizer.port",
     ),
+    Entry(
+        name="qwen3_tts_tokenizer_25hz",
+        summary="25 Hz speech tokenizer of Qwen3-TTS",
+        task="speech tokenizer",
+        variants=("25hz",),
+        sources=("config.json of model_type qwen3_tts_tokenizer_25hz",),
+        module="pytorch_to_mlx.models.qwen3_tts_tokenizer_25hz.port",
+    ),
 )
 
 _added: dict[str, Port] = {}

@@ -101,16 +101,27 @@ class Encoder(nn.Module):
         mels, state, heads, layers: sizes.
         stride: of the first convolution; the second's is 2.
         memory: V2's blocks; else V1's, with a table of positions.
+        attention: of blocks without memory.
     """
 
-    def __init__(self, mels: int, state: int, heads: int, layers: int, stride: int, *, memory: bool) -> None:
+    def __init__(
+        self,
+        mels: int,
+        state: int,
+        heads: int,
+        layers: int,
+        stride: int,
+        *,
+        memory: bool,
+        attention: type[Attention] = Attention,
+    ) -> None:
         super().__init__()
         self.stride = stride
         self.conv1 = Conv1d(mels, state, 3, stride=stride, padding=1)
         self.conv2 = Conv1d(state, state, 3, stride=2, padding=1)
         if not memory:
             self.positional_embedding = mx.zeros((POSITIONS, state))
-        kind = MemoryAttention if memory else Attention
+        kind = MemoryAttention if memory else attention
         self.blocks = [Block(kind(state, heads), state) for _ in range(layers)]
 
     def length(self, frames: int) -> int:

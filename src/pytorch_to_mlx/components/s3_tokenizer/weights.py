@@ -9,18 +9,25 @@ from __future__ import annotations
 
 from pytorch_to_mlx.weights import Drop, Rename, Rule, WeightMap
 
-_ENCODER = WeightMap(
-    Rename("encoder.conv{n:d}.weight", "encoder.conv{n}.weight", "OIK->OKI"),
-    Rename("encoder.conv{n:d}.bias", "encoder.conv{n}.bias"),
-    Rename("encoder.blocks.{n:d}.attn.query.{leaf}", "encoder.blocks.{n}.attn.query.{leaf}"),
-    Rename("encoder.blocks.{n:d}.attn.key.weight", "encoder.blocks.{n}.attn.key.weight"),
-    Rename("encoder.blocks.{n:d}.attn.value.{leaf}", "encoder.blocks.{n}.attn.value.{leaf}"),
-    Rename("encoder.blocks.{n:d}.attn.out.{leaf}", "encoder.blocks.{n}.attn.out.{leaf}"),
-    Rename("encoder.blocks.{n:d}.attn_ln.{leaf}", "encoder.blocks.{n}.attn_ln.{leaf}"),
-    Rename("encoder.blocks.{n:d}.mlp.0.{leaf}", "encoder.blocks.{n}.mlp.layers.0.{leaf}"),
-    Rename("encoder.blocks.{n:d}.mlp.2.{leaf}", "encoder.blocks.{n}.mlp.layers.1.{leaf}"),
-    Rename("encoder.blocks.{n:d}.mlp_ln.{leaf}", "encoder.blocks.{n}.mlp_ln.{leaf}"),
+
+def block(source: str, target: str) -> WeightMap:
+    """One of Whisper's blocks, with the biases that it has."""
+    return WeightMap(
+        *(Rename(f"{source}.attn.{name}.{{leaf}}", f"{target}.attn.{name}.{{leaf}}") for name in ("query", "value", "out")),
+        Rename(f"{source}.attn.key.weight", f"{target}.attn.key.weight"),
+        Rename(f"{source}.attn_ln.{{leaf}}", f"{target}.attn_ln.{{leaf}}"),
+        Rename(f"{source}.mlp.0.{{leaf}}", f"{target}.mlp.layers.0.{{leaf}}"),
+        Rename(f"{source}.mlp.2.{{leaf}}", f"{target}.mlp.layers.1.{{leaf}}"),
+        Rename(f"{source}.mlp_ln.{{leaf}}", f"{target}.mlp_ln.{{leaf}}"),
+    )
+
+
+CONVOLUTIONS = WeightMap(
+    Rename("conv{n:d}.weight", "conv{n}.weight", "OIK->OKI"),
+    Rename("conv{n:d}.bias", "conv{n}.bias"),
 )
+
+_ENCODER = CONVOLUTIONS.under("encoder.", "encoder.") + block("encoder.blocks.{n:d}", "encoder.blocks.{n}")
 
 V1 = _ENCODER + WeightMap(
     Rename("encoder.positional_embedding", "encoder.positional_embedding"),

@@ -1,0 +1,38 @@
+"""What is taken from the recording of a voice: qwen_tts/core/tokenizer_25hz/vq/speech_vq.py, XVectorExtractor."""
+
+from __future__ import annotations
+
+import mlx.core as mx
+import numpy as np
+
+from pytorch_to_mlx.audio.kaldi import fbank
+from pytorch_to_mlx.audio.spectrum import log_mel
+from pytorch_to_mlx.components.qwen3_25hz.config import HOP, RATE
+from pytorch_to_mlx.errors import AudioError
+
+MELS, TRANSFORM, WINDOW, HIGHEST = 80, 1024, 640, 8000.0
+PEAK = 10 ** (-6 / 20)
+LEAST_SECONDS = 0.1  # of less, the DiT's speaker encoder would reflect more than there is
+
+
+def normed(samples: np.ndarray) -> np.ndarray:
+    """Samples, (n,), at 16 kHz with their peak at -6 dB, as `sox norm -6` leaves them.
+
+    Raises:
+        AudioError: shorter than a tenth of a second.
+    """
+    if samples.size < LEAST_SECONDS * RATE:
+        raise AudioError(f"the reference lasts {samples.size / RATE:.3f} s; a voice needs more than {LEAST_SECONDS} s")
+    peak = np.abs(samples).max()
+    return samples * np.float32(PEAK / peak) if peak else samples
+
+
+def features(samples: np.ndarray) -> np.ndarray:
+    """What CAM++ is given of normed samples: log energies less their means, (frames, 80) float32."""
+    bands = fbank(samples)
+    return bands - bands.mean(axis=0, keepdims=True)
+
+
+def reference_mel(samples: np.ndarray) -> mx.array:
+    """Log magnitudes of normed samples in 80 mel bands up to 8 kHz, (n // 160, 80) float32."""
+    return log_mel(mx.array(samples), RATE, TRANSFORM, HOP, MELS, HIGHEST, WINDOW)
