@@ -105,6 +105,7 @@ MOST_CONTROLS = {
     "chatterbox-english-flow": 40,
     "chatterbox-turbo-flow": 40,
     "chatterbox-english-hift": 40,
+    "qwen3_tts_tokenizer_25hz-25hz": 120,
 }
 """All of them would take minutes here; make parity does all."""
 

@@ -51,24 +51,20 @@ def power_spectrogram(
     return mx.square(mx.real(spectrum)) + mx.square(mx.imag(spectrum))
 
 
-def log_mel(
-    signal: mx.array, rate: int, n_fft: int, hop: int, n_mels: int, fmax: float, window: int | None = None
-) -> mx.array:
+def log_mel(signal: mx.array, rate: int, n_fft: int, hop: int, n_mels: int, fmax: float) -> mx.array:
     """Logarithms of magnitudes in mel bands, floored at 1e-5, as vocoders have them (HiFi-GAN's meldataset.py).
 
     Args:
         signal: (n,) float32, longer than (n_fft - hop) / 2.
         rate: its samples per second.
-        n_fft: transform length in samples.
+        n_fft: window and transform length in samples.
         hop: samples between frames.
         n_mels: bands, up to `fmax` Hz.
-        window: its length in samples where it is shorter than `n_fft`, in whose middle it lies.
 
     Returns:
         (n // hop, n_mels) float32, for windows that lie within the signal extended by reflection.
     """
-    margin = (n_fft - (window or n_fft)) // 2
-    frames = frame(pad_ends(signal, (n_fft - hop) // 2, "reflect"), n_fft, hop) * mx.pad(hann(n_fft - 2 * margin), margin)
+    frames = frame(pad_ends(signal, (n_fft - hop) // 2, "reflect"), n_fft, hop) * hann(n_fft)
     spectrum = mx.fft.rfft(frames, axis=-1)
     magnitudes = mx.sqrt(mx.square(mx.real(spectrum)) + mx.square(mx.imag(spectrum)) + 1e-9)
     return mx.log(mx.maximum(magnitudes @ mel_filters(rate, n_fft, n_mels, 0.0, fmax), 1e-5))

@@ -11,7 +11,7 @@ Taps of `encode/...`, in order, named by module paths relative to the encoder (F
 of `dit/...`, relative to the DiT, whose guidance makes a batch of two (P frames; `last` and `control` are one step at
 `time` from the state `z`, the others a whole solution):
 
-    input_embed.spk_encoder.blocks.{i}, .mfa   (2, C, frames)
+    input_embed.spk_encoder.blocks.{i}, .mfa, .asp.conv  (2, C, frames)
     input_embed.spk_encoder             (2, C)
     time_embed                          (1, C)
     input_embed, transformer_blocks.{i}, norm_out  (2, P, C)
@@ -41,7 +41,7 @@ import _seed
 import numpy as np
 import torch
 from _qwen3_codec import exactly
-from _recording import Recording, Taps, default_dtype, hooked, numpy, observed, replaced
+from _recording import Recording, Taps, hooked, numpy, observed, replaced
 from qwen_tts.core.tokenizer_25hz.vq import core_vq, speech_vq, whisper_encoder
 
 RATE, MELS, XVECTOR = 16000, 80, 192
@@ -53,12 +53,16 @@ NOISE = 30000  # frames that upstream draws, of which it uses the first
 
 def record(recording: Recording, model: torch.nn.Module, *, small: bool) -> None:
     """Adds the cases of all networks, float32 and in evaluation mode."""
-    double = copy.deepcopy(model).double()
-    record_encoder(recording, model.encoder, double.encoder, small=small)
-    record_dit(recording, model.decoder.dit, double.decoder.dit, small=small)
-    record_vocoder(recording, model.decoder.bigvgan, double.decoder.bigvgan, small=small)
+    record_encoder(recording, model.encoder, _double(model.encoder), small=small)
+    double = _double(model.decoder)  # only now: at full size each takes gigabytes
+    record_dit(recording, model.decoder.dit, double.dit, small=small)
+    record_vocoder(recording, model.decoder.bigvgan, double.bigvgan, small=small)
     record_decoder(recording, model, double, small=small)
     record_heard(recording, small=small)
+
+
+def _double(network: torch.nn.Module) -> Any:
+    return copy.deepcopy(network).double()
 
 
 # --- Sound to codes ---------------------------------------------------------------------------------------------------
@@ -97,7 +101,9 @@ def encode(encoder: Any, wav: np.ndarray, *, blocks: bool, mel: torch.Tensor | N
         name = "tokenizer.audio_vq_downsample"
         stack.enter_context(hooked(encoder.get_submodule(name), functools.partial(_keep, taps, name)))
         stack.enter_context(
-            observed(core_vq.EuclideanCodebook, "quantize", lambda _, book, x: taps.update(distances=_distances(book, x)))
+            observed(
+                core_vq.EuclideanCodebook, "quantize", lambda _, book, x: taps.update(distances=_distances(book, x))
+            )
         )
         codes, _ = encoder.mel2code([mel.to(dtype)])
     return taps | {"codes": numpy(codes[0])}
@@ -209,7 +215,17 @@ def _dit_modules(dit: Any) -> list[str]:
     speaker = "input_embed.spk_encoder"
     blocks = [f"{speaker}.blocks.{i}" for i in range(len(dit.input_embed.spk_encoder.blocks))]
     layers = [f"transformer_blocks.{i}" for i in range(len(dit.transformer_blocks))]
-    return ["time_embed", *blocks, f"{speaker}.mfa", speaker, "input_embed", *layers, "norm_out", "proj_out"]
+    return [
+        "time_embed",
+        *blocks,
+        f"{speaker}.mfa",
+        f"{speaker}.asp.conv",
+        speaker,
+        "input_embed",
+        *layers,
+        "norm_out",
+        "proj_out",
+    ]
 
 
 def _changes(dit: Any, inputs: Taps, z: np.ndarray, mel: np.ndarray) -> dict[str, float]:
@@ -230,7 +246,7 @@ def _given(dit: Any, inputs: Taps) -> tuple[torch.Tensor, torch.Tensor, torch.Te
 
 def record_vocoder(recording: Recording, vocoder: Any, double: Any, *, small: bool) -> None:
     """Adds `bigvgan/...`."""
-    for name, frames in {"short": 4 if small else 24, "control": 2 if small else 3}.items():
+    for name, frames in {"short": 4 if small else 24, "control": 1 if small else 3}.items():
         mel = 2 * _seed.generator(0, f"25hz.mel.{name}").standard_normal((1, MELS, frames), np.float32) - np.float32(4)
         taps, exact = vocode(vocoder, mel), vocode(double, mel)
         kept = {"wav": taps["wav"]} if small and name == "short" else taps  # for which there is room
@@ -262,8 +278,8 @@ def record_decoder(recording: Recording, model: Any, double: Any, *, small: bool
     inputs = dit_inputs(dit, "decode", codes=2 if small else 13, frames=12 if small else 90)
     z = noise(dit, "decode", len(inputs["codes"]))
     taps = {"wav": decode(model, inputs, z)}
-    with exactly():
-        exact = {"wav": decode(double, inputs, z)}
+    with exactly(), replaced(model, "decoder", lambda _: double):
+        exact = {"wav": decode(model, inputs, z)}
     recording.add(
         "decode/short", inputs=inputs, noise={"flow": z[0]}, taps=taps, exact=exact, alive=_sound(taps["wav"])
     )

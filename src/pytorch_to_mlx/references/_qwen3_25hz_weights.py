@@ -1,4 +1,4 @@
-"""Seeded weights of Qwen3-TTS's 25 Hz tokenizer: numpy only, loaded by path by its reference and by tests, as _seed.py."""
+"""Seeded weights of Qwen3-TTS's 25 Hz tokenizer: numpy only, loaded by path like _seed.py."""
 
 from collections.abc import Mapping
 
@@ -25,6 +25,8 @@ def weights(shapes: Mapping[str, Shape], seed: int = 0) -> dict[str, np.ndarray]
     for name in shapes:
         if name.startswith(SPEAKER) and name.endswith("conv.bias"):
             drawn[name] += np.float32(0.3)
+        elif name.endswith((".alpha", ".beta")):  # logarithms
+            drawn[name] *= np.float32(5)
     return drawn
 
 

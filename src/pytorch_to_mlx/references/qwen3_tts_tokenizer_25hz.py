@@ -64,7 +64,7 @@ SIZES = {
                 "num_embeds": 4097,
                 "enc_channels": [64, 64, 64, 64, 192],
             },
-            "bigvgan_config": {"upsample_initial_channel": 384},
+            "bigvgan_config": {"upsample_initial_channel": 192},
         },
     },
 }

@@ -141,8 +141,8 @@ def block_attention(q: mx.array, k: mx.array, v: mx.array, size: int, ahead: int
         return mx.concatenate([x[:, i : i + count] for i in range(reach)], axis=3).flatten(0, 1)
 
     places = np.arange(-behind * size, (ahead + 1) * size) + size * np.arange(count)[:, None]
-    seen = mx.array((places >= 0) & (places < frames))[:, None, None]  # (count, 1, 1, reach * size)
-    mask = mx.concatenate([seen] * batch)
+    seen = np.logical_and(places >= 0, places < frames)[:, None, None]
+    mask = mx.array(np.concatenate([seen] * batch))  # (batch * count, 1, 1, reach * size)
     mixed = attention(blocks(q, 0, 0).flatten(0, 1), near(k), near(v), scale=scale, mask=mask)
     mixed = mixed.reshape(batch, count, heads, size, depth).swapaxes(1, 2)
     return mixed.reshape(batch, heads, -1, depth)[:, :, :frames]
@@ -159,7 +159,7 @@ class ModulatedNorm(nn.Module):
 
     def modulation(self, time: mx.array) -> list[mx.array]:
         """(batch, hidden), after its activation, to (batch, 1, hidden) each."""
-        return mx.split(self.linear(time)[:, None], self.parts, axis=-1)
+        return list(mx.split(self.linear(time)[:, None], self.parts, axis=-1))
 
 
 class BlockNorm(ModulatedNorm):

@@ -72,7 +72,7 @@ class Qwen3Tokenizer25Model:
             raise UsageError(f"xvector must be ({size},) finite numbers that are not all zero, not {xvector.shape}")
         samples = reference.normed(audio.resampled(RATE).samples)
         ref_mel = tap("ref_mel", reference.reference_mel(samples))
-        return Voice(KIND, {"xvector": xvector / np.float32(length), "ref_mel": np.array(ref_mel)})
+        return Voice(KIND, {"xvector": xvector / np.float32(length), "ref_mel": ref_mel})
 
     def decode(self, codes: np.ndarray, voice: Voice, *, seed: int = 0, noise: Noise | None = None) -> Audio:
         """The sound of codes in a voice.
@@ -108,7 +108,14 @@ class Qwen3Tokenizer25Model:
         config = self.network.config.dit
         xvector, ref_mel = voice.arrays.get("xvector"), voice.arrays.get("ref_mel")
         if voice.kind != KIND or xvector is None or ref_mel is None:
-            raise UsageError(f"the voice is for {voice.kind or 'another model'}, not for {KIND}; make one with prepare_voice")
-        if xvector.shape != (config.xvector,) or ref_mel.ndim != 2 or ref_mel.shape[1] != config.mels or len(ref_mel) < 9:
+            raise UsageError(
+                f"the voice is for {voice.kind or 'another model'}, not for {KIND}; make one with prepare_voice"
+            )
+        if (
+            xvector.shape != (config.xvector,)
+            or ref_mel.ndim != 2
+            or ref_mel.shape[1] != config.mels
+            or len(ref_mel) < 9
+        ):
             raise UsageError(f"the voice's arrays have shapes {xvector.shape} and {ref_mel.shape}; prepare it again")
         return xvector, ref_mel

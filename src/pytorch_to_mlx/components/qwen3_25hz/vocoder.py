@@ -69,13 +69,13 @@ class Vocoder(nn.Module):
         self.conv_post = Conv1d(channels, 1, 7, padding=3, bias=False)
 
     def __call__(self, mel: mx.array) -> mx.array:
-        """Natural logarithms of magnitudes, (batch, frames, mels), to samples, (batch, frames * prod(rates)) float32."""
+        """Logarithms of magnitudes, (batch, frames, mels), to samples, (batch, frames * prod(rates)) float32."""
         x = self.conv_pre(_scaled(mel.astype(mx.float32)).astype(self.conv_pre.weight.dtype))
         count = len(self.config.block_kernels)
         for stage, (up,) in enumerate(self.ups):
             x = up(x)
-            x = sum(block(x) for block in self.resblocks[stage * count : (stage + 1) * count]) / count
-            mx.async_eval(x)
+            first, *others = (block(x) for block in self.resblocks[stage * count : (stage + 1) * count])
+            x = sum(others, first) / count
         x = self.conv_post(self.activation_post(x))[..., 0].astype(mx.float32)
         return mx.clip(x, -1, 1)
 

@@ -13,7 +13,10 @@ from pytorch_to_mlx.weights import Drop, Rename, Rule, WeightMap
 def block(source: str, target: str) -> WeightMap:
     """One of Whisper's blocks, with the biases that it has."""
     return WeightMap(
-        *(Rename(f"{source}.attn.{name}.{{leaf}}", f"{target}.attn.{name}.{{leaf}}") for name in ("query", "value", "out")),
+        *(
+            Rename(f"{source}.attn.{name}.{{leaf}}", f"{target}.attn.{name}.{{leaf}}")
+            for name in ("query", "value", "out")
+        ),
         Rename(f"{source}.attn.key.weight", f"{target}.attn.key.weight"),
         Rename(f"{source}.attn_ln.{{leaf}}", f"{target}.attn_ln.{{leaf}}"),
         Rename(f"{source}.mlp.0.{{leaf}}", f"{target}.mlp.layers.0.{{leaf}}"),
