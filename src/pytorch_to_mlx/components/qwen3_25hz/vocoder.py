@@ -17,7 +17,8 @@ from pytorch_to_mlx.layers.causal import CausalConv1d
 from pytorch_to_mlx.layers.convolution import Conv1d, ConvTranspose1d
 
 CAUSAL_STAGES = 2
-PIECE, REACH = 400, 80  # frames: of published kernels a sample hears 60 before it and 20 after
+PIECE = 400  # frames
+ACTIVATION_REACH = 6  # samples that an activation hears on either side
 LEAST_DECIBELS, REFERENCE_DECIBELS = -115.0, 20.0
 
 
@@ -79,13 +80,24 @@ class Vocoder(nn.Module):
         x = self.conv_post(self.activation_post(x))[..., 0].astype(mx.float32)
         return mx.clip(x, -1, 1)
 
+    @property
+    def reach(self) -> int:
+        """How many frames before and after its own a sample hears at most."""
+        config, rate, reach = self.config, 1, 3
+        for up, kernel in zip(config.rates, config.kernels, strict=True):
+            reach += -(-kernel // rate)
+            rate *= up
+            pairs = zip(config.block_kernels, config.dilations, strict=True)
+            heard = max((size - 1) * (sum(dilations) + len(dilations) + 1) for size, dilations in pairs)
+            reach += -(-(heard + 7 * ACTIVATION_REACH) // rate)
+        return reach
+
     def in_pieces(self, mel: mx.array) -> mx.array:
         """The same, of long spectra in pieces, which takes less memory."""
-        frames, pieces = mel.shape[1], []
+        frames, reach, rate, pieces = mel.shape[1], self.reach, math.prod(self.config.rates), []
         for start in range(0, frames, PIECE):
-            first = max(start - REACH, 0)
-            rate = math.prod(self.config.rates)
-            piece = self(mel[:, first : start + PIECE + REACH])[:, (start - first) * rate :][:, : PIECE * rate]
+            first = max(start - reach, 0)
+            piece = self(mel[:, first : start + PIECE + reach])[:, (start - first) * rate :][:, : PIECE * rate]
             mx.eval(piece)
             pieces.append(piece)
         return mx.concatenate(pieces, axis=1)
