@@ -38,8 +38,8 @@ REDUCED = ("25hz-reduced",)
 FRONT_END = {"feature_size": 1, "sampling_rate": 16000}
 RATES = {"input_sample_rate": 16000, "encode_downsample_rate": 640, "decode_upsample_rate": 960}
 """What upstream's defaults, which are the 12 Hz tokenizer's, contradict: it encodes 640 samples at 16 kHz as one code,
-and vocodes a code as 960 at 24 kHz if it stands for four frames."""
-FULL = {**RATES, "decoder_config": {"dit_config": {"repeats": 4}}}
+and vocodes a code as 960 at 24 kHz if it stands for four frames. The decoder's default knows a quarter of the codes."""
+FULL = {**RATES, "decoder_config": {"dit_config": {"repeats": 4, "num_embeds": 32769}}}
 SIZES = {
     "25hz": FULL,
     "25hz-reduced": {

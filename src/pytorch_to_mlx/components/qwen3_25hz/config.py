@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -119,7 +118,7 @@ class Tokenizer25Config:
     """Both directions.
 
     Attributes:
-        samples_per_code: the most of a code's samples that are kept.
+        samples_per_code: at most, of the sound that codes make: upstream cuts what is longer.
     """
 
     encoder: EncoderConfig
@@ -131,9 +130,6 @@ class Tokenizer25Config:
     def __post_init__(self) -> None:
         if self.vocoder.mels != self.dit.mels:
             raise ValueError(f"a spectrum of {self.dit.mels} bands for a vocoder of {self.vocoder.mels}")
-        made = self.dit.repeats * prod(self.vocoder.rates)
-        if made < self.samples_per_code:  # as upstream, whose crop then keeps all
-            object.__setattr__(self, "samples_per_code", made)
 
 
 IMPLEMENTED = {

@@ -30,7 +30,7 @@ class SpeechDecoder(nn.Module):
             noise: N(0, 1), (1, codes * repeats, mels).
 
         Returns:
-            (1, codes * samples_per_code) float32 within 1.
+            (1, samples) float32 within 1, no more than `samples_per_code` for each code.
         """
         wav = self.bigvgan.in_pieces(self.dit(codes, xvector, ref_mel, noise))
         return wav[:, : codes.shape[1] * self.samples_per_code]
