@@ -23,7 +23,7 @@ from pytorch_to_mlx.errors import AudioError, SourceError, UnrecognisedSourceErr
 from pytorch_to_mlx.layers.antialiasing import AntialiasedSnake
 from pytorch_to_mlx.noise import ReplayedNoise
 from pytorch_to_mlx.port import parameter_shapes
-from pytorch_to_mlx.tasks import SpeechTokenizer, Voice
+from pytorch_to_mlx.tasks import SpeechCodec, Voice, VoicedTokenizer
 
 GOLDEN = "qwen3_tts_tokenizer_25hz-25hz"
 RNG = np.random.default_rng(0)
@@ -62,7 +62,7 @@ def test_every_tensor_is_used_or_dropped_with_a_reason() -> None:
 
 
 def test_there_and_back(model: Qwen3Tokenizer25Model, voice: Voice) -> None:
-    assert isinstance(model, SpeechTokenizer)
+    assert isinstance(model, VoicedTokenizer) and not isinstance(model, SpeechCodec)
     assert (model.sample_rate, model.tokens_per_second) == (24000, 25)
     codes = model.tokenize(Audio(SEED.speechlike(1, 1.03, 44100), 44100))
     assert (codes.shape, codes.dtype) == ((26,), np.int32)
@@ -192,6 +192,7 @@ def test_voices_that_are_none(model: Qwen3Tokenizer25Model, voice: Voice) -> Non
 
 def test_commands(
     model: Qwen3Tokenizer25Model,
+    voice: Voice,
     source: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -202,8 +203,16 @@ def test_commands(
     assert not run(monkeypatch, "tokenize", folder, tmp_path / "one.wav", "--json", "-o", tmp_path / "tokens.json")
     (codes,) = json.loads((tmp_path / "tokens.json").read_text()).values()
     assert codes == model.tokenize(Audio.read(tmp_path / "one.wav")).tolist()
-    assert run(monkeypatch, "detokenize", folder, tmp_path / "tokens.json", "-o", tmp_path / "again.wav") == 2
-    assert "holds no speech codec" in capsys.readouterr().err
+    sound = ("detokenize", folder, tmp_path / "tokens.json", "-o", tmp_path / "again.wav")
+    assert run(monkeypatch, *sound) == 2
+    assert "holds no speech codec that does without --voice" in capsys.readouterr().err
+    voice.save(tmp_path / "voice.safetensors")
+    assert not run(monkeypatch, *sound, "--voice", tmp_path / "voice.safetensors", "--seed", "3")
+    expected = model.decode(np.array(codes), voice, seed=3).samples
+    assert np.abs(Audio.read(tmp_path / "again.wav").samples - expected).max() < 2**-15
+    Voice("chatterbox", voice.arrays).save(tmp_path / "other.safetensors")
+    assert run(monkeypatch, *sound, "--voice", tmp_path / "other.safetensors") == 2
+    assert "other.safetensors: the voice is for chatterbox" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -203,6 +203,24 @@ class SpeechCodec(SpeechTokenizer, Protocol):
 
 
 @runtime_checkable
+class VoicedTokenizer(SpeechTokenizer, Protocol):
+    """A tokenizer whose numbers, (codes,), say what is said; a voice, who says it."""
+
+    @property
+    def sample_rate(self) -> int: ...
+
+    def prepare_voice(self, audio: Audio, xvector: np.ndarray) -> Voice:
+        """A voice from somebody's speech and what a speaker encoder of upstream's makes of it."""
+        ...
+
+    def checked_voice(self, voice: Voice) -> Any:
+        """What it takes of a voice, which may be for another model."""
+        ...
+
+    def decode(self, codes: np.ndarray, voice: Voice, *, seed: int = 0) -> Audio: ...
+
+
+@runtime_checkable
 class Watermarker(Protocol):
     """Marks recordings so that it can tell them later; listeners do not notice."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -53,6 +54,10 @@ def detokenize(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A converted speech codec.")],
     tokens: Annotated[Path, typer.Argument(metavar="FILE", help="JSON, as `tokenize --json` writes it.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Sound of the file's one recording, or a folder.")],
+    voice: Annotated[
+        Path | None, typer.Option("--voice", help="Who says it, where tokens do not tell: a voice saved in Python.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of the noise that speech with --voice is made from.")] = 0,
 ) -> None:
     """Make sound of a codec's tokens.
 
@@ -61,10 +66,12 @@ def detokenize(
       pytorch-to-mlx detokenize codec-mlx tokens.json -o again.wav   # of: tokenize codec-mlx speech.wav --json
 
       pytorch-to-mlx detokenize codec-mlx tokens-of-many.json -o folder
+
+      pytorch-to-mlx detokenize tokenizer-25hz-mlx tokens.json --voice anna.safetensors -o again.wav
     """
     from pytorch_to_mlx.cli.output import check_audio_output, load_model
     from pytorch_to_mlx.errors import UsageError
-    from pytorch_to_mlx.tasks import SpeechCodec
+    from pytorch_to_mlx.tasks import SpeechCodec, Voice, VoicedTokenizer
 
     found = _read(tokens)
     if output.is_dir():
@@ -78,11 +85,21 @@ def detokenize(
         paths = [output]
     else:
         raise UsageError(f"{tokens} holds {len(found)} recordings: --output must be a folder that there is")
-    model = load_model(folder, SpeechCodec, "speech codec", "Qwen/Qwen3-TTS-Tokenizer-12Hz")
+    if voice is None:
+        told = "speech codec that does without --voice"
+        decode = load_model(folder, SpeechCodec, told, "Qwen/Qwen3-TTS-Tokenizer-12Hz").decode
+    else:
+        speaker = Voice.load(voice)
+        model = load_model(folder, VoicedTokenizer, "tokenizer that takes --voice", "Qwen3-TTS's 25 Hz tokenizer")
+        try:
+            model.checked_voice(speaker)
+        except UsageError as error:
+            raise UsageError(f"--voice {voice}: {error}") from error
+        decode = partial(model.decode, voice=speaker, seed=seed)
     decoded = []
     for name, codes in found.items():
         try:
-            decoded.append(model.decode(codes))
+            decoded.append(decode(codes))
         except UsageError as error:
             raise UsageError(f"{tokens}: {name}: {error}; {WAY_OUT}") from error
     for path, audio in zip(paths, decoded, strict=True):

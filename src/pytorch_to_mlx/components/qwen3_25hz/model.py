@@ -87,7 +87,7 @@ class Qwen3Tokenizer25Model:
             UsageError: codes of another shape, or outside the codebook; a voice for another model.
         """
         codes, config = self.checked(codes), self.network.config.dit
-        xvector, ref_mel = self._known(voice)
+        xvector, ref_mel = self.checked_voice(voice)
         frames = len(codes) * config.repeats
         drawn = (noise or SeededNoise(seed)).normal("flow", 0, frames, (config.mels,))
         given = (mx.array(codes.astype(np.int32)), mx.array(xvector), mx.array(ref_mel), drawn)
@@ -104,7 +104,8 @@ class Qwen3Tokenizer25Model:
             raise UsageError(f"codes must be integers from 0 to {most - 1}")
         return codes
 
-    def _known(self, voice: Voice) -> tuple[np.ndarray, np.ndarray]:
+    def checked_voice(self, voice: Voice) -> tuple[np.ndarray, np.ndarray]:
+        """The vector and the spectrum of a voice that is for this model. Raises `UsageError` as `decode`."""
         config = self.network.config.dit
         xvector, ref_mel = voice.arrays.get("xvector"), voice.arrays.get("ref_mel")
         if voice.kind != KIND or xvector is None or ref_mel is None:
