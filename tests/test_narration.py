@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,19 +19,23 @@ from typing import Any
 import numpy as np
 import pytest
 from cli_room import run
-from mutagen._file import File
+from mutagen import File  # type: ignore[attr-defined]
 from small_chatterbox import drawn_voice, small_chatterbox
 from small_narration import RATE, SHORT, TEXTS, job, write_narrator
 from small_ports import safetensors_file, voice_encoder_tensors
 
 from pytorch_to_mlx import Audio, convert, load
+from pytorch_to_mlx.audio.tempo import change_tempo
 from pytorch_to_mlx.errors import FolderError, UsageError
+from pytorch_to_mlx.service import cache as service_cache
 from pytorch_to_mlx.service import speaking
 from pytorch_to_mlx.service.audit import mel_distance
 from pytorch_to_mlx.service.cache import ResultCache
-from pytorch_to_mlx.service.job import Job, SpeakerCheck
+from pytorch_to_mlx.service.job import Job, Result, SpeakerCheck
 from pytorch_to_mlx.service.narration import Narration, narrate
+from pytorch_to_mlx.service.script import as_segments
 from pytorch_to_mlx.service.speaking import Speaker
+from pytorch_to_mlx.service.track import join
 from pytorch_to_mlx.tasks import Utterance
 
 SEGMENTS = [{"id": f"s{number}", "text": text} for number, text in enumerate(TEXTS)]
@@ -50,6 +55,10 @@ def quantized(room: Path) -> Path:
     if not (folder := room / "model-4bit").exists():
         convert(room / "source", folder, quantize=True, q_bits=4, q_group_size=32)
     return folder
+
+
+def stdin(text: str) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(text.encode()))
 
 
 def said(narration: Narration) -> list[bytes]:
@@ -84,7 +93,9 @@ def test_each_line_is_computed_once(room: Path, tmp_path: Path, cache: ResultCac
     assert again.results[4].said == "Five five kilograms." and again.results[0].about == first.results[0].about
 
 
-def test_all_that_matters_is_in_the_key(room: Path, tmp_path: Path, cache: ResultCache) -> None:
+def test_all_that_matters_is_in_the_key(
+    room: Path, tmp_path: Path, cache: ResultCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
     narrate(["One."], tmp_path / "out", job(room), cache=cache)
     ben = Audio(Audio.read(room / "anna.wav").samples[::-1], RATE)
     ben.write(tmp_path / "ben.wav")
@@ -101,7 +112,18 @@ def test_all_that_matters_is_in_the_key(room: Path, tmp_path: Path, cache: Resul
     for other in others:
         assert made(narrate(["One."], tmp_path / "out", other, cache=cache)) == ["001"]
     assert not made(narrate(["  One. "], tmp_path / "out", job(room), cache=cache))
-    # The same voice elsewhere, and the same model elsewhere.
+    moved = tmp_path / "moved"
+    shutil.copytree(room / "model", moved)
+    assert not made(narrate(["One."], tmp_path / "out", job(room, model=moved), cache=cache)), "the same bytes"
+    config = json.loads((moved / "config.json").read_text())
+    (moved / "config.json").write_text(json.dumps(config, indent=1))
+    assert made(narrate(["One."], tmp_path / "out", job(room, model=moved), cache=cache)) == ["001"]
+    assert made(narrate(["One. 1"], tmp_path / "out", job(room), cache=cache)) == ["001"]
+    assert made(narrate(["One. 1"], tmp_path / "out", job(room, normalize=False), cache=cache)) == ["001"]
+    assert not made(narrate(["One. one"], tmp_path / "out", job(room), cache=cache)), "the same is said"
+    with monkeypatch.context() as patch:
+        patch.setattr(speaking, "version", lambda name: "9.9")
+        assert made(narrate(["One."], tmp_path / "out", job(room), cache=cache)) == ["001"]
     (tmp_path / "copy.wav").write_bytes((room / "anna.wav").read_bytes())
     assert not made(narrate(["One."], tmp_path / "out", job(room, voice=str(tmp_path / "copy.wav")), cache=cache))
     assert not made(narrate(["One.", "One."], tmp_path / "out", job(room), cache=cache))
@@ -164,8 +186,8 @@ def test_speech_unlike_its_voice_is_said_again(room: Path, tmp_path: Path, cache
     least = min(result.about["similarity"] for result in once.results)
     lenient = narrate(SEGMENTS[:2], tmp_path / "l", job(room, check=SpeakerCheck(least - 1e-3)), cache=cache)
     assert not lenient.failed and {result.about["attempts"] for result in lenient.results} == {1}
-    unknown = narrate(["Hi."], tmp_path / "u", job(room, voice=None, check=SpeakerCheck()), cache=cache)
-    assert unknown.failed
+    with pytest.raises(UsageError, match="--check speaker compares with recordings"):
+        narrate(["Hi."], tmp_path / "u", job(room, voice=None, check=SpeakerCheck()), cache=cache)
 
 
 def test_an_audit_tells_how_far_from_full_precision(room: Path, tmp_path: Path, cache: ResultCache) -> None:
@@ -186,8 +208,8 @@ def test_the_distance_of_recordings() -> None:
     times = np.arange(RATE) / RATE
     tone = Audio((0.3 * np.sin(2 * np.pi * (200 + 100 * times) * times)).astype(np.float32), RATE)
     hiss = Audio(generator.normal(0, 0.1, RATE).astype(np.float32), RATE)
-    slower = Audio(np.repeat(tone.samples, 1), RATE)
-    assert mel_distance(tone, tone) == 0 and mel_distance(tone, slower) == 0
+    slower = Audio(change_tempo(tone.samples, RATE, 0.8), RATE)
+    assert mel_distance(tone, tone) == 0 and mel_distance(tone, slower) < mel_distance(tone, hiss) / 3
     held = Audio(np.concatenate([tone.samples[:12000], np.zeros(4800, np.float32), tone.samples[12000:]]), RATE)
     assert 0 < mel_distance(tone, held) < mel_distance(tone, hiss) / 2
     assert mel_distance(tone, hiss) > 10
@@ -214,7 +236,7 @@ def test_a_track_has_chapters_and_subtitles(room: Path, tmp_path: Path, suffix: 
         chapters = [tags.tags[f"CHAP:chp{n}"] for n in range(3)]
         assert [str(each.sub_frames["TIT2"]) for each in chapters] == ["s0", "s1", "s2"]
         np.testing.assert_allclose([each.start_time / 1000 for each in chapters], starts, atol=2e-3)
-        assert tags.tags["CTOC:toc0"].child_element_ids == ["chp0", "chp1", "chp2"]
+        assert tags.tags["CTOC:toc"].child_element_ids == ["chp0", "chp1", "chp2"]
     cues = track.with_suffix(".srt").read_text()
     assert cues.startswith("1\n00:00:00,000 --> ") and "Three is said here." in cues
 
@@ -272,12 +294,12 @@ def test_json_in_and_out(
     room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = ("-m", room / "model", "--voice", room / "anna.wav", "--cache", tmp_path / "c", "--setting", "max_tokens=5")
-    monkeypatch.setattr(sys, "stdin", io.StringIO('["One.", {"id": "two", "text": "Two."}]'))
+    monkeypatch.setattr(sys, "stdin", stdin('["One.", {"id": "two", "text": "Two."}]'))
     assert run(monkeypatch, "narrate", "-", *given, "-o", tmp_path / "out", "--track", tmp_path / "all.flac") == 0
     told = json.loads(capsys.readouterr().out)
     assert [each["id"] for each in told["segments"]] == ["001", "two"] and told["failed"] == []
     assert told["track"]["subtitles"].endswith("all.srt") and len(told["track"]["chapters"]) == 2
-    monkeypatch.setattr(sys, "stdin", io.StringIO('["One.", {"text": "Two.", "voice": "nobody.wav"}]'))
+    monkeypatch.setattr(sys, "stdin", stdin('["One.", {"text": "Two.", "voice": "nobody.wav"}]'))
     assert run(monkeypatch, "narrate", "-", *given, "-o", tmp_path / "out") == 1
     out, err = capsys.readouterr()
     told = json.loads(out)
@@ -310,11 +332,13 @@ def test_a_dry_run_shows_what_would_be_said(
 REFUSED = {
     "no output": ((), "--output names the folder"),
     "no model": (("-o", "out", "-m", "absent"), "absent: holds no converted model"),
-    "another model": (("-o", "out", "--audit", "0%"), "--audit 0%: write a share such as 5%"),
+    "share": (("-o", "out", "--audit", "0%"), "--audit 0%: write a share such as 5%"),
     "speed": (("-o", "out", "--speed", "9"), "--speed 9 is not within 0.5 to 2"),
     "setting": (("-o", "out", "--setting", "temperature"), "write name=value"),
     "threshold": (("-o", "out", "--check", "speaker", "--threshold", "2"), "--threshold 2 is not within -1 to 1"),
-    "format": (("-o", "out", "--format", "m4a"), "no audio format is called 'm4a'"),
+    "format": (("-o", "out", "--format", "m4a"), "--format m4a is none of wav, flac, ogg, mp3"),
+    "reserved": (("-o", "out", "--setting", "seed=3"), "--setting seed is no setting of a model"),
+    "cache": (("-o", "out", "--cache", "s.txt/c"), "cannot hold a cache"),
     "limit": (("-o", "out", "--cache-limit", "big"), "--cache-limit big: write a size such as 500MB"),
     "scheduler": (("-o", "out", "--dask", "tcp://127.0.0.1:1"), "no scheduler answers there"),
 }
@@ -391,8 +415,107 @@ def test_another_encoder_checks(room: Path, tmp_path: Path, cache: ResultCache) 
     encode = load(encoder)
     expected = encode.similarity(encode.embed(heard), encode.embed(reference))
     assert abs(narration.results[0].about["similarity"] - expected) < 5e-3
-    other = narrate(script, tmp_path / "o", job(room, check=replace(told, encoder=room / "model")), cache=cache)
-    assert "holds no speaker encoder" in other.failed[0].error
+    with pytest.raises(UsageError, match="holds no speaker encoder"):
+        narrate(script, tmp_path / "o", job(room, check=replace(told, encoder=room / "model")), cache=cache)
+    with pytest.raises(UsageError, match="hears recordings"):
+        narrate(script, tmp_path / "o", replace(asked, voice="anna.safetensors"), cache=cache)
+
+
+def test_speech_too_short_to_tell_is_named(
+    room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tone = np.sin(np.arange(1200) / 5).astype(np.float32)
+    monkeypatch.setattr(Speaker, "_sounds", lambda self, utterances: [Audio(tone, RATE) for _ in utterances])
+    (tmp_path / "s.txt").write_text("Hi.")
+    given = ("-m", room / "model", "--voice", room / "anna.wav", "--cache", tmp_path / "c", "-o", tmp_path / "o")
+    assert run(monkeypatch, "narrate", tmp_path / "s.txt", *given, "--check", "speaker") == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["unchecked"] == ["001"] and "too short to tell whose voice it is: 001" in err
+
+
+def test_nothing_that_is_read_is_written_over(room: Path, tmp_path: Path, cache: ResultCache) -> None:
+    script = tmp_path / "lesson.srt"
+    script.write_text("1\n00:00:01,000 --> 00:00:02,000\nHi.\n")
+    with pytest.raises(UsageError, match=r"lesson\.srt is read by the job"):
+        narrate(script, tmp_path / "out", job(room), cache=cache, track=tmp_path / "lesson.wav")
+    with pytest.raises(UsageError, match=r"anna\.wav is read by the job"):
+        narrate([{"id": "anna", "text": "Hi."}], room, job(room), cache=cache)
+    with pytest.raises(UsageError, match=r"b\.wav would be a segment and the track"):
+        narrate([{"id": "b", "text": "Hi."}], tmp_path, job(room), cache=cache, track=tmp_path / "b.wav")
+    assert script.read_text().startswith("1\n00:00:01") and not cache.entries()
+
+
+def test_a_model_that_is_too_large_falls_back(
+    room: Path, tmp_path: Path, cache: ResultCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, real = quantized(room), speaking.load
+
+    def load_or_not(folder: Path) -> Any:
+        if folder != small:
+            raise RuntimeError("[metal::malloc] Attempting to allocate more than there is")
+        return real(folder)
+
+    monkeypatch.setattr(speaking, "load", load_or_not)
+    monkeypatch.setattr(service_cache, "_lock_of", lambda key: "all")  # a claim that is held would wait for itself
+    helped = narrate(SEGMENTS, tmp_path / "out", job(room, fallback=small), cache=cache)
+    assert not helped.failed and all(result.about["fallback"] for result in helped.results)
+    alone = narrate(SEGMENTS, tmp_path / "out", job(room), cache=cache)
+    assert len(alone.failed) == 5 and "out of memory" in alone.results[0].error
+    with pytest.raises(FolderError, match="absent: holds no converted model"):
+        narrate(SEGMENTS, tmp_path / "out", job(room, fallback=tmp_path / "absent"), cache=cache)
+    wrong = tmp_path / "wrong"
+    convert(safetensors_file(tmp_path / "ve.safetensors", voice_encoder_tensors()), wrong)
+    monkeypatch.setattr(speaking, "load", lambda folder: real(folder) if folder == wrong else load_or_not(folder))
+    told = narrate(SEGMENTS, tmp_path / "out", job(room, fallback=wrong), cache=cache)
+    assert len(told.failed) == 5 and "--fallback-model: " in told.results[0].error
+
+
+def test_a_cache_that_keeps_nothing_loses_no_sound(
+    room: Path, tmp_path: Path, cache: ResultCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = ResultCache(tmp_path / "tiny", limit=1)
+    assert not narrate(SEGMENTS, tmp_path / "out", job(room), cache=tiny).failed
+    assert len(tiny.entries()) == 1 and len(list((tmp_path / "out").glob("s*.wav"))) == 5
+
+    def full(*given: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ResultCache, "store", full)
+    narration = narrate(SEGMENTS, tmp_path / "full", job(room), cache=cache)
+    assert not narration.failed and "No space left" in narration.results[0].about["uncached"]
+
+
+def test_an_audit_that_fails_spoils_nothing(
+    room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def short(self: Speaker) -> None:
+        raise RuntimeError("[malloc] out of memory")
+
+    monkeypatch.setattr(Speaker, "as_float32", short)
+    (tmp_path / "s.txt").write_text("Hi.")
+    given = ("-m", room / "model", "--voice", room / "anna.wav", "--cache", tmp_path / "c", "-o", tmp_path / "o")
+    given = (*given, "--setting", "max_tokens=5", "--track", tmp_path / "t.wav", "--audit", "100%")
+    assert run(monkeypatch, "narrate", tmp_path / "s.txt", *given) == 1
+    out, err = capsys.readouterr()
+    assert json.loads(out)["track"] and (tmp_path / "t.wav").exists()
+    assert "audit of segment 001: [malloc] out of memory" in err
+    with pytest.raises(UsageError, match="--audit 500% is not within"):
+        narrate(["Hi."], tmp_path / "o", job(room), audit_share=5)
+
+
+def test_long_books_have_nested_chapters_and_wide_letters_two_lines(tmp_path: Path) -> None:
+    sound = Audio(np.full(240, 0.1, np.float32), RATE)
+    sound.write(tmp_path / "one.wav")
+    segments = as_segments([{"id": f"c{n}", "text": "春眠不覚暁" * 30 if n == 0 else "Hi."} for n in range(300)])
+    results = [Result(segment.id, tmp_path / "one.wav", 0.01, RATE) for segment in segments]
+    join(results, segments, 0.0, tmp_path / "book.mp3")
+    tags: Any = File(tmp_path / "book.mp3")
+    assert tags.tags["CTOC:toc"].child_element_ids == ["toc1", "toc2"]
+    assert tags.tags["CTOC:toc2"].child_element_ids[-1] == "chp299"
+    blocks = (tmp_path / "book.srt").read_text().strip().split("\n\n")
+    lines = [block.splitlines()[2:] for block in blocks]
+    assert max(map(len, lines)) == 2 and max(len(line) for block in lines for line in block) <= 42
+    assert "".join("".join(block) for block in lines[:-299]) == "春眠不覚暁" * 30
 
 
 def test_folders_that_hold_no_model(tmp_path: Path, cache: ResultCache, room: Path) -> None:

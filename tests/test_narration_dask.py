@@ -1,24 +1,33 @@
-"""A narration on a Dask cluster of two workers, of which one is killed while it speaks."""
+"""A narration on a Dask cluster of two workers with caches of their own, of which one is killed while it speaks."""
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from distributed import LocalCluster
 from small_narration import job, write_narrator
 
+from pytorch_to_mlx import Audio
+from pytorch_to_mlx.errors import UsageError
+from pytorch_to_mlx.service import distributed
 from pytorch_to_mlx.service.cache import ResultCache
 from pytorch_to_mlx.service.job import Result
 from pytorch_to_mlx.service.narration import narrate
-from pytorch_to_mlx.service.script import Segment
+from pytorch_to_mlx.service.narrator import AHEAD, Narrator
+from pytorch_to_mlx.service.script import Segment, as_segments
 
-LINES = [f"Line number {number} of the script." for number in range(20)]
+LINES = [f"Line number {number} of the script." for number in range(24)]
+THERE = 3
 
 
 @pytest.fixture(scope="module")
@@ -27,41 +36,82 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Any]:
-    """Whose workers have a cache of their own, as on other machines."""
-    env = {"PYTORCH_TO_MLX_CACHE": str(tmp_path / "theirs")}
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", env=env, silence_logs=50
-    ) as cluster:
-        yield cluster
+def address() -> Iterator[str]:
+    with LocalCluster(n_workers=0, dashboard_address=":0", silence_logs=50) as cluster:
+        yield cluster.scheduler_address
 
 
-def test_nothing_is_lost_and_nothing_done_twice(room: Path, tmp_path: Path, cluster: Any) -> None:
+@pytest.fixture
+def workers(address: str, tmp_path: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """As on two machines: started by the command, each with its own cache."""
+    words = [sys.executable, "-m", "dask", "worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]
+    started = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        env = os.environ | {"PYTORCH_TO_MLX_CACHE": str(tmp_path / name)}
+        started.append(subprocess.Popen(words, cwd=tmp_path / name, env=env, stderr=subprocess.DEVNULL))
+    yield started
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_nothing_is_lost_and_nothing_done_twice(
+    room: Path, tmp_path: Path, address: str, workers: list[subprocess.Popen[bytes]]
+) -> None:
     mine = ResultCache(tmp_path / "mine")
-    narrate(LINES[:3], tmp_path / "out", job(room, seed=0), cache=mine)
-    pids = [worker.pid for worker in cluster.workers.values()]
+    narrate(LINES[:THERE], tmp_path / "out", job(room), cache=mine)
     delivered: Counter[str] = Counter()
+    before: set[str] = set()
+
+    def keys(name: str) -> set[str]:
+        return {entry.key for entry in ResultCache(tmp_path / name / "speech").entries()}
 
     def progress(result: Result, segment: Segment) -> None:
         delivered[result.id] += 1
-        if sum(delivered.values()) == 8:
-            os.kill(pids[0], signal.SIGKILL)
+        if not before and keys("first") and sum(delivered.values()) >= THERE + 2 * AHEAD:
+            workers[0].send_signal(signal.SIGKILL)
+            before.update(entry.key for entry in mine.entries())
 
-    narration = narrate(
-        LINES, tmp_path / "out", job(room), cache=mine, dask=cluster.scheduler_address, progress=progress
-    )
+    told = job(room, voice=os.path.relpath(room / "anna.wav"))  # which workers see from elsewhere
+    script = [*LINES, {"id": "again", "text": LINES[-1]}]
+    narration = narrate(script, tmp_path / "out", told, cache=mine, dask=address, progress=progress)
+    assert before and workers[0].wait(60) == -signal.SIGKILL
     assert not narration.failed, narration.failed[0].error
-    assert [result.from_cache for result in narration.results] == [True] * 3 + [False] * 17
-    assert set(delivered.values()) == {1} and len(delivered) == len(LINES)
-    assert pids[0] not in [worker.pid for worker in cluster.workers.values()], "the killed one was replaced"
-    assert len(mine.entries()) == len(LINES) == len(list((tmp_path / "out").glob("*.wav")))
-    theirs = ResultCache(tmp_path / "theirs" / "speech").entries()
-    assert len(theirs) == len(LINES) - 3, "what was there already was not sent out"
-    # What workers said is what is said here.
+    assert [result.from_cache for result in narration.results] == [True] * THERE + [False] * (24 - THERE) + [True]
+    assert set(delivered.values()) == {1} and len(delivered) == len(script)
+    assert len(mine.entries()) == len(LINES)
+    first, second = keys("first"), keys("second")
+    assert len(first | second) == len(LINES) - THERE, "what was there already was not sent out"
+    assert len(first & second) <= AHEAD and not first & second & before, "what had come back was not done again"
     here = narrate(LINES, tmp_path / "here", job(room), cache=ResultCache(tmp_path / "fresh"))
-    sizes = [
-        (a.path.stat().st_size, b.path.stat().st_size)
-        for a, b in zip(narration.results, here.results, strict=True)
-        if a.path and b.path
-    ]
-    assert len(sizes) == len(LINES) and all(first == second for first, second in sizes)
+    for theirs, ours in zip(narration.results, here.results, strict=False):
+        assert theirs.path and ours.path
+        np.testing.assert_allclose(Audio.read(theirs.path).samples, Audio.read(ours.path).samples, atol=1e-3)
+
+
+def test_a_worker_with_another_model_is_refused(room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it would say must not go into the cache for this one."""
+    monkeypatch.setenv("PYTORCH_TO_MLX_CACHE", str(tmp_path))
+    segments = as_segments(LINES[:2])
+    keys = Narrator(job(room), ResultCache(tmp_path / "mine")).keys(segments)
+    with pytest.raises(UsageError, match="a worker has another model, voice or pytorch-to-mlx"):
+        distributed.say(replace(job(room), seed=1), segments, keys)
+    said = distributed.say(job(room), segments, keys)
+    assert [bool(sound) for _, sound in said] == [True, True]
+
+
+def test_what_a_fallback_says_is_not_kept_for_the_model(room: Path, tmp_path: Path) -> None:
+    narrator = Narrator(job(room), ResultCache(tmp_path / "mine"))
+    (segment,) = as_segments(LINES[:1])
+    sound = (room / "anna.wav").read_bytes()
+    told: dict[str, Any] = {"said": "x", "about": {"fallback": True}}
+    result = narrator.received(segment, sound, Result(segment.id, **told), tmp_path)
+    assert result.path and result.path.read_bytes() == sound
+    assert isinstance(narrator.looked_up(segment, tmp_path), str)
+
+
+def test_a_scheduler_without_workers(room: Path, tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "SECONDS_TO_CONNECT", 1)
+    with pytest.raises(UsageError, match="has no worker; start some with: dask worker"):
+        narrate(LINES[:1], tmp_path / "out", job(room), cache=ResultCache(tmp_path / "mine"), dask=address)

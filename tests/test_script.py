@@ -75,6 +75,9 @@ def test_numbers_are_as_wide_as_needed() -> None:
         ('[{"text": "a", "speed": 3}]', "json", "segment 1: speed"),
         ('[{"text": "a", "ref_text": "b"}]', "json", "segment 1: ref_text: .* name that as voice"),
         ('[{"text": "a", "id": "../a"}]', "json", "segment 1: id"),
+        ('[{"text": "a", "id": true}]', "json", "segment 1: id"),
+        ('[{"text": "a", "id": "' + "語" * 90 + '"}]', "json", "segment 1: id: .*too long for a file's name"),
+        ('[{"text": "a", "id": "\u00e9"}, {"text": "b", "id": "e\u0301"}]', "json", "two segments have the id"),
         ('[{"text": "a", "id": ["x"]}]', "json", "segment 1: id"),
         ('[{"text": "a", "id": "A"}, {"text": "b", "id": "a"}]', "json", "two segments have the id 'a'"),
         ('{"text": "a"}\n{', "jsonl", "line 2: is no JSON"),
@@ -82,7 +85,7 @@ def test_numbers_are_as_wide_as_needed() -> None:
         ("id,text\na,b,c\n", "csv", "line 2: has another number of columns"),
         ("text,pause\na,long\n", "csv", "line 2: pause: 'long' is no number"),
         ("text,speed\na,fast\n", "csv", "line 2: speed: 'fast' is no number"),
-        ("1\nHello.\n", "srt", "block 1: is no subtitle"),
+        ("1\nHello.\n", "srt", "begins with no subtitle"),
     ],
 )
 def test_what_is_wrong_is_told(text: str, form: Format, message: str) -> None:
@@ -107,3 +110,11 @@ def test_recordings_lie_beside_the_script(tmp_path: Path) -> None:
     assert given.voice == "anna.wav"
     assert as_segments(segments) == segments and as_segments(tmp_path / "s.csv") == segments
     assert [segment.id for segment in as_segments(["a", {"text": "b", "id": "x"}])] == ["001", "x"]
+
+
+def test_what_programs_write() -> None:
+    """Subtitles without a line between them, signs that are no markup, separators within JSON, long fields."""
+    close = "1\n00:00:01,000 --> 00:00:02,000\nI <3 you, a > b.\n2\n00:00:05,000 --> 00:00:06,000\n<b>Bye.</b>"
+    assert said(close, "srt") == [("001", "I <3 you, a > b."), ("002", "Bye.")]
+    assert said('{"text": "a\u2028b"}\n"c"', "jsonl") == [("001", "a\u2028b"), ("002", "c")]
+    assert len(said(f"text\n{'x' * 200_000}\n", "csv")[0][1]) == 200_000

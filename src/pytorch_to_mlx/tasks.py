@@ -130,8 +130,8 @@ class SpeechModel(Protocol):
         """Analyse a reference recording; `text` is what it says, for models that go on from it."""
         ...
 
-    def likeness(self, first: Voice, second: Voice) -> float:
-        """How alike two voices are, 1 for the same."""
+    def likeness(self, first: Voice | Audio, second: Voice | Audio) -> float:
+        """How alike two voices are, 1 for the same; of recordings, only the speaker is heard."""
         ...
 
     def synthesize(self, text: str, *, voice: Voice | Audio | None = None, seed: int = 0, **settings: Any) -> Audio: ...

@@ -35,6 +35,13 @@ def open_cache(folder: Path | None, limit: str | None = None) -> ResultCache:
     return ResultCache(folder or results_folder(), LIMIT if limit is None else size_of(limit))
 
 
+def _existing(folder: Path | None, limit: str | None = None) -> ResultCache:
+    """As `open_cache`, but a folder that is named must hold a cache already."""
+    if folder is not None and not (folder / "index.sqlite").is_file():
+        raise UsageError(f"--cache {folder}: holds no cache")
+    return open_cache(folder, limit)
+
+
 def size_of(text: str) -> int:
     """Bytes of a size such as 500MB. Raises `UsageError` if it is none."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)B?", text.strip())
@@ -55,7 +62,7 @@ def list_entries(cache: CacheOption = None) -> None:
 
     from pytorch_to_mlx.cli.output import size_text, table
 
-    entries = open_cache(cache).entries()
+    entries = _existing(cache).entries()
     rows = []
     for entry in entries:
         used = datetime.fromtimestamp(entry.used).strftime("%Y-%m-%d %H:%M")
@@ -73,7 +80,7 @@ def verify(cache: CacheOption = None) -> None:
 
       pytorch-to-mlx cache verify
     """
-    held = open_cache(cache)
+    held = _existing(cache)
     count = len(held.entries())
     broken = held.verify()
     for key in broken:
@@ -89,7 +96,7 @@ def prune(cache: CacheOption = None, cache_limit: LimitOption = "10GB") -> None:
 
       pytorch-to-mlx cache prune --cache-limit 2GB
     """
-    print(f"{open_cache(cache, cache_limit).prune()} entries removed")
+    print(f"{_existing(cache, cache_limit).prune()} entries removed")
 
 
 @app.command()
@@ -100,4 +107,4 @@ def clear(cache: CacheOption = None) -> None:
 
       pytorch-to-mlx cache clear
     """
-    print(f"{open_cache(cache).clear()} entries removed")
+    print(f"{_existing(cache).clear()} entries removed")

@@ -82,9 +82,9 @@ def command(
     from pytorch_to_mlx.cli.cache import open_cache
     from pytorch_to_mlx.service.job import Job, SpeakerCheck
     from pytorch_to_mlx.service.narration import narrate
-    from pytorch_to_mlx.service.script import parse_script, read_script
+    from pytorch_to_mlx.service.script import read_script, read_stream
 
-    segments = parse_script(sys.stdin.read(), "json", name="stdin") if script == "-" else read_script(Path(script))
+    segments = read_stream(sys.stdin.buffer, "json", name="stdin") if script == "-" else read_script(Path(script))
     job = Job(
         model,
         voice=voice,
@@ -106,7 +106,7 @@ def command(
     share = None if audit is None else _share(audit)
     with _progress(segments) as progress:
         narration = narrate(
-            segments,
+            segments if script == "-" else Path(script),
             output,
             job,
             track=track,
@@ -123,7 +123,12 @@ def command(
             result.error or f"likeness {result.about.get('similarity')} to its voice, below --threshold {threshold:g}"
         )
         print(f"pytorch-to-mlx: segment {result.id}: {reason}", file=sys.stderr)
-    if narration.failed:
+    if narration.unchecked:
+        print(f"pytorch-to-mlx: too short to tell whose voice it is: {', '.join(narration.unchecked)}", file=sys.stderr)
+    for each in narration.audited:
+        if each.error:
+            print(f"pytorch-to-mlx: audit of segment {each.id}: {each.error}", file=sys.stderr)
+    if narration.failed or any(each.error for each in narration.audited):
         raise typer.Exit(FAILED)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from pytorch_to_mlx.audio import Audio
 from pytorch_to_mlx.audio.spectrum import log_mel
-from pytorch_to_mlx.errors import PytorchToMlxError, UsageError
+from pytorch_to_mlx.errors import UsageError
 from pytorch_to_mlx.folder import read_config
 from pytorch_to_mlx.service.cache import ResultCache
 from pytorch_to_mlx.service.job import Job, Result
@@ -46,14 +46,19 @@ class Audited:
         return dict(vars(self))
 
 
+def check_share(share: float) -> None:
+    """Raises `UsageError` for no share."""
+    if not 0 < share <= 1:
+        raise UsageError(f"--audit {share:.0%} is not within 0 to 100%")
+
+
 def chosen(results: Sequence[Result], share: float, seed: int) -> list[Result]:
     """A share of the segments that were said, one at least; the same for the same seed.
 
     Raises:
         UsageError: no share.
     """
-    if not 0 < share <= 1:
-        raise UsageError(f"--audit {share:.0%} is not within 0 to 100%")
+    check_share(share)
     said = [result for result in results if result.path is not None]
     return random.Random(seed).sample(said, min(len(said), max(1, round(share * len(said)))))
 
@@ -92,10 +97,9 @@ def audit(
         progress: called for each.
 
     Raises:
-        PytorchToMlxError: as `full_precision`, or the model cannot be loaded.
+        PytorchToMlxError: as `full_precision`, or there is no share.
     """
     speaker = Speaker(replace(job, model=full_precision(job, model), check=None), cache)
-    speaker.as_float32()
     by_id = {segment.id: segment for segment in segments}
     audited = []
     for result in chosen(results, share, job.seed):
@@ -107,9 +111,10 @@ def audit(
 def _audited(result: Result, segment: Segment, speaker: Speaker) -> Audited:
     assert result.path is not None
     try:
+        speaker.as_float32()
         again = speaker.again(segment, int(result.about["seed"]))
-    except PytorchToMlxError as error:
-        return Audited(result.id, error=str(error))
+    except Exception as error:  # an audit that fails, for want of memory say, spoils nothing that was said
+        return Audited(result.id, error=str(error) or type(error).__name__)
     was = Audio.read(result.path)
     return Audited(result.id, round(mel_distance(was, again), 3), round(was.seconds / again.seconds, 4))
 
@@ -123,8 +128,7 @@ def mel_distance(first: Audio, second: Audio) -> float:
     bands = [_bands(audio.resampled(rate)) for audio in (first, second)]
     floor = max(each.max() for each in bands) - 60
     one, other = (np.maximum(each, floor) for each in bands)
-    cost = np.stack([np.abs(frame - other).mean(axis=1) for frame in one])
-    return _least_mean(cost)
+    return _least_mean(one, other)
 
 
 def _bands(audio: Audio) -> np.ndarray:
@@ -134,21 +138,28 @@ def _bands(audio: Audio) -> np.ndarray:
     return DECIBELS * np.array(log_mel(mx.array(samples), audio.rate, window, hop, MELS, min(HIGHEST, audio.rate / 2)))
 
 
-def _least_mean(cost: np.ndarray) -> float:
-    """Along the path through a matrix of costs (n, m) whose sum is least: that sum by the steps of the path."""
-    rows, columns = cost.shape
-    total = np.full((rows + 1, columns + 1), np.inf)
-    steps = np.zeros((rows + 1, columns + 1))
-    total[0, 0] = 0
-    for diagonal in range(rows + columns - 1):  # cells of one are independent of each other
+def _least_mean(one: np.ndarray, other: np.ndarray) -> float:
+    """Of the differences between frames (n, bands) and (m, bands), along the alignment whose sum is least.
+
+    Diagonal by diagonal, of which the last two are kept: cells of one do not depend on each other.
+    """
+    rows, columns = len(one), len(other)
+    nowhere = np.full(rows + 1, np.inf)
+    # By row, shifted by one: the sum and the steps of the best way to a cell of the diagonals before.
+    last, last_steps = nowhere.copy(), np.zeros(rows + 1)
+    before, before_steps = nowhere.copy(), np.zeros(rows + 1)
+    before[0] = 0.0  # the way to the first cell begins here
+    for diagonal in range(rows + columns - 1):
         i = np.arange(max(0, diagonal - columns + 1), min(rows, diagonal + 1))
-        j = diagonal - i
-        before = np.stack([total[i, j], total[i, j + 1], total[i + 1, j]])
-        best = before.argmin(axis=0)
-        came = np.stack([steps[i, j], steps[i, j + 1], steps[i + 1, j]])
-        total[i + 1, j + 1] = cost[i, j] + np.take_along_axis(before, best[None], 0)[0]
-        steps[i + 1, j + 1] = 1 + np.take_along_axis(came, best[None], 0)[0]
-    return float(total[-1, -1] / steps[-1, -1])
+        cost = np.abs(one[i] - other[diagonal - i]).mean(axis=1)
+        ways = np.stack([before[i], last[i], last[i + 1]])  # from both, from the row before, from the column before
+        best = ways.argmin(axis=0)[None]
+        steps = np.take_along_axis(np.stack([before_steps[i], last_steps[i], last_steps[i + 1]]), best, 0)[0]
+        total, total_steps = nowhere.copy(), np.zeros(rows + 1)
+        total[i + 1] = cost + np.take_along_axis(ways, best, 0)[0]
+        total_steps[i + 1] = steps + 1
+        before, before_steps, last, last_steps = last, last_steps, total, total_steps
+    return float(last[rows] / last_steps[rows])
 
 
 def summary(audited: Sequence[Audited]) -> Mapping[str, float]:

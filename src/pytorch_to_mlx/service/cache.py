@@ -18,6 +18,7 @@ import json
 import os
 import shutil
 import sqlite3
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -32,6 +33,8 @@ from pytorch_to_mlx.files import drafted
 
 LIMIT = 10 * 10**9
 """Bytes that entries may take together, unless another limit is asked for."""
+ROOM = 0.9
+"""How much of the limit is filled after entries had to go: so they go many at a time."""
 TABLES = (
     """create table if not exists entries (
         key text primary key, bytes integer not null, checksum text not null,
@@ -106,9 +109,9 @@ class ResultCache:
                 if _checksum(draft) != row[0]:
                     raise _DamagedError
         except (FileNotFoundError, _DamagedError) as error:
-            if isinstance(error, FileNotFoundError) and self._path(key).exists():
-                raise CacheError(f"{target}: its folder is gone; name another") from error
-            self.forget(key)
+            if not target.parent.is_dir():
+                raise CacheError(f"{target.parent}: is no folder any more; make it again") from error
+            self.forget(key, row[0])
             return None
         with self._index() as index:
             index.execute("update entries set used = ? where key = ?", (time.time(), key))
@@ -145,6 +148,8 @@ class ResultCache:
         """
         try:
             told = path.stat()
+            if not stat.S_ISREG(told.st_mode):
+                raise FolderError(f"{path}: is no file")
             stamp = f"{told.st_ino} {told.st_size} {told.st_mtime_ns}"
             with self._index() as index:
                 row = index.execute(
@@ -169,10 +174,8 @@ class ResultCache:
         """The keys of entries that were not what was written, which are forgotten."""
         with self._index() as index:
             rows = index.execute("select key, checksum from entries").fetchall()
-        broken = [key for key, checksum in rows if _checksum_or_none(self._path(key)) != checksum]
-        for key in broken:
-            self.forget(key)
-        return broken
+        wrong = [(key, checksum) for key, checksum in rows if _checksum_or_none(self._path(key)) != checksum]
+        return [key for key, checksum in wrong if self.forget(key, checksum)]
 
     def prune(self, limit: int | None = None) -> int:
         """Remove what was used least recently until the rest takes `limit` bytes, and what killed writers left.
@@ -180,13 +183,7 @@ class ResultCache:
         Returns:
             How many entries were removed.
         """
-        limit, kept, removed = self.limit if limit is None else limit, 0, 0
-        for entry in self.entries():
-            if kept + entry.bytes <= limit:
-                kept += entry.bytes
-            else:
-                self.forget(entry.key)
-                removed += 1
+        removed = self._evict(self.limit if limit is None else limit)
         known = {entry.key for entry in self.entries()}
         left = {path: path.name for path in (self.folder / "entries").glob("*/*") if path.name not in known}
         left |= {path: path.name.partition("-")[0] for path in (self.folder / "drafts").iterdir()}
@@ -202,13 +199,28 @@ class ResultCache:
         """Remove every entry; returns how many there were."""
         with self._index() as index:
             index.execute("delete from checksums")
-        return self.prune(limit=-1)
+        return self.prune(limit=0)
 
-    def forget(self, key: str) -> None:
-        """Remove an entry; nothing happens where there is none."""
+    def forget(self, key: str, checksum: str | None = None) -> bool:
+        """Remove an entry; one that was made anew since, and has another checksum, stays. Whether it was there."""
         with self._index() as index:
-            index.execute("delete from entries where key = ?", (key,))
-        self._path(key).unlink(missing_ok=True)
+            gone = index.execute(
+                "delete from entries where key = ? and checksum = coalesce(?, checksum)", (key, checksum)
+            )
+        if gone.rowcount:
+            self._path(key).unlink(missing_ok=True)
+        return bool(gone.rowcount)
+
+    def _evict(self, limit: int) -> int:
+        """Remove what was used least recently until the rest takes `limit` bytes."""
+        running = "select key, sum(bytes) over (order by used desc, key) as upto from entries"
+        with self._index() as index:
+            index.execute("begin immediate")
+            victims = [key for (key,) in index.execute(f"select key from ({running}) where upto > ?", (limit,))]
+            index.executemany("delete from entries where key = ?", [(key,) for key in victims])
+        for key in victims:
+            self._path(key).unlink(missing_ok=True)
+        return len(victims)
 
     def _keep(self, key: str, draft: Path, about: Mapping[str, Any]) -> None:
         with draft.open("rb") as file:
@@ -221,7 +233,7 @@ class ResultCache:
             index.execute("insert or replace into entries values (?, ?, ?, ?, ?, ?)", row)
             (total,) = index.execute("select sum(bytes) from entries").fetchone()
         if total > self.limit:
-            self.prune(max(self.limit, row[1]))
+            self._evict(max(round(ROOM * self.limit), row[1]))
 
     def _path(self, key: str) -> Path:
         return self.folder / "entries" / key[:2] / key
@@ -233,6 +245,8 @@ class ResultCache:
             connection = sqlite3.connect(self.folder / "index.sqlite", timeout=60)
             with contextlib.closing(connection), connection:
                 yield connection
+        except sqlite3.OperationalError as error:  # locked, full, read-only
+            raise CacheError(f"{self.folder / 'index.sqlite'}: {error}; mend that, or choose another folder") from error
         except sqlite3.DatabaseError as error:
             raise CacheError(
                 f"{self.folder / 'index.sqlite'}: {error}; remove the folder, or choose another"

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pytorch_to_mlx.audio import file_format
 from pytorch_to_mlx.audio.tempo import check_speed
 from pytorch_to_mlx.environments import cache_folder
 from pytorch_to_mlx.errors import UsageError
 
 MOST_RETRIES = 20
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+RESERVED = {"text", "voice", "speaker", "language", "seed", "progress", "ref_text"}
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,10 @@ class Job:
 
     def __post_init__(self) -> None:
         check_speed(self.speed, "--speed")
-        file_format(f"narration{self.suffix}")
+        if self.suffix not in SUFFIXES:
+            raise UsageError(f"--format {self.suffix[1:]} is none of {', '.join(each[1:] for each in SUFFIXES)}")
+        if reserved := RESERVED & self.settings.keys():
+            raise UsageError(f"--setting {min(reserved)} is no setting of a model: a segment or another option says it")
         if self.ref_text is not None and self.voice is None:
             raise UsageError("--ref-text says what a recording says: give --voice too")
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pytorch_to_mlx.audio import file_format
-from pytorch_to_mlx.errors import FolderError
-from pytorch_to_mlx.service.audit import Audited, audit, full_precision, summary
+from pytorch_to_mlx.errors import FolderError, UsageError
+from pytorch_to_mlx.service.audit import Audited, audit, check_share, full_precision, summary
 from pytorch_to_mlx.service.cache import ResultCache
 from pytorch_to_mlx.service.job import Job, Result, results_folder
-from pytorch_to_mlx.service.narrator import Narrator
-from pytorch_to_mlx.service.script import Segment, as_segments
-from pytorch_to_mlx.service.track import SUBTITLES, Chapter, join
+from pytorch_to_mlx.service.narrator import Narrator, Progress
+from pytorch_to_mlx.service.script import Segment, as_segments, is_file
+from pytorch_to_mlx.service.track import SUBTITLES, Chapter, check_track, join
 
 PAUSE = 0.5
 """Seconds between segments of a track."""
-Progress = Callable[[Result, Segment], None]
-"""Called with each segment's result as it comes."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,11 @@ class Narration:
         """Segments that could not be said, or did not hold what was checked."""
         return [result for result in self.results if not result.passed]
 
+    @property
+    def unchecked(self) -> list[str]:
+        """Ids of segments too short to tell whose voice it is."""
+        return [result.id for result in self.results if "unchecked" in result.about]
+
     def as_json(self) -> dict[str, Any]:
         """For pipelines."""
         told: dict[str, Any] = {"segments": [result.as_json() for result in self.results]}
@@ -54,6 +57,8 @@ class Narration:
             }
         if self.audited:
             told["audit"] = {**summary(self.audited), "segments": [each.as_json() for each in self.audited]}
+        if self.unchecked:
+            told["unchecked"] = self.unchecked
         return told | {"failed": [result.id for result in self.failed]}
 
 
@@ -92,11 +97,14 @@ def narrate(
         PytorchToMlxError: nothing can be said at all: no such model or folder, or not a speech model.
     """
     segments, output = as_segments(script), Path(output)
+    read = [Path(script)] if isinstance(script, Path | str) else []
+    _check_targets(segments, job, output, track, read)
     if track is not None:
-        file_format(track)
+        check_track(track)
         make_folder(track.parent)
     if audit_share is not None:
-        full_precision(job, audit_model)  # refused before the work rather than after it
+        check_share(audit_share)
+        full_precision(job, audit_model)
     make_folder(output)
     cache = cache or ResultCache(results_folder())
     if dask is not None:
@@ -106,12 +114,27 @@ def narrate(
     else:
         found = Narrator(job, cache).results(segments, output, progress)
     results = [found[segment.id] for segment in segments]
-    audited, chapters = [], []
-    if audit_share is not None:
-        audited = audit(results, segments, job, cache, share=audit_share, model=audit_model)
+    chapters, audited = [], []
     if track is not None and any(result.path for result in results):
         chapters = join(results, segments, pause, track)
+    if audit_share is not None:
+        audited = audit(results, segments, job, cache, share=audit_share, model=audit_model)
     return Narration(results, track if chapters else None, chapters, audited)
+
+
+def _check_targets(
+    segments: Sequence[Segment], job: Job, output: Path, track: Path | None, read: Sequence[Path]
+) -> None:
+    """Raises `UsageError` where a file would be written twice, or over one that the job reads."""
+    targets = [output / f"{segment.id}{job.suffix}" for segment in segments]
+    targets += [] if track is None else [track, track.with_suffix(SUBTITLES)]
+    voices = {name for name in (job.voice, *(segment.voice for segment in segments)) if name and is_file(name)}
+    sources = {path.resolve() for path in (*read, *map(Path, voices))}
+    for path, count in Counter(path.resolve() for path in targets).items():
+        if count > 1:
+            raise UsageError(f"{path} would be a segment and the track, or its subtitles; name another --track")
+        if path in sources:
+            raise UsageError(f"{path} is read by the job, and would be written over; name another --output or --track")
 
 
 def make_folder(path: Path) -> None:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 
-from pytorch_to_mlx.errors import PytorchToMlxError
+from pytorch_to_mlx.errors import CacheError, PytorchToMlxError
+from pytorch_to_mlx.files import drafted
 from pytorch_to_mlx.service.cache import ResultCache
 from pytorch_to_mlx.service.job import Job, Result
 from pytorch_to_mlx.service.script import Segment
 from pytorch_to_mlx.service.speaking import Speaker, Spoken, lacks_memory, said
 
+OUT_OF_MEMORY = "out_of_memory"
+"""What is told of a segment that memory did not suffice for."""
 AHEAD = 4
 """Segments that are claimed together: as many as models say at once."""
 Progress = Callable[[Result, Segment], None]
@@ -35,29 +38,86 @@ class Narrator:
     def __init__(self, job: Job, cache: ResultCache) -> None:
         self._job, self._cache = job, cache
         self._speaker = Speaker(job, cache)
+        self._too_large = ""
+
+    def keys(self, segments: Sequence[Segment]) -> list[str]:
+        """Of the segments' results.
+
+        Raises:
+            PytorchToMlxError: the model or a voice cannot be read.
+        """
+        return [self._speaker.key(segment) for segment in segments]
+
+    @property
+    def model_hash(self) -> str:
+        """Of all bytes that the model computes with. Raises `FolderError` if there is no such folder."""
+        return self._speaker.folder_hash
 
     def results(self, segments: Sequence[Segment], folder: Path, progress: Progress) -> dict[str, Result]:
         """Results by id; files in `folder`.
 
         Raises:
-            PytorchToMlxError: the model is none, or cannot be loaded.
+            PytorchToMlxError: a model is none, or cannot be loaded, or the check does not fit the voices.
         """
-        _ = self._speaker.folder_hash  # no such model: told once, not for each segment
+        self.check(segments)
         found: dict[str, Result] = {}
+        short: list[Segment] = []
+
+        def take(segment: Segment, result: Result) -> None:
+            if result.about.get(OUT_OF_MEMORY) and self._job.fallback is not None:
+                short.append(segment)
+            else:
+                found[segment.id] = result
+                progress(result, segment)
+
         busy: list[Segment] = []
         for group in groups(segments):
             results = self._group(group, folder)
             for segment in group:
                 if segment.id in results:
-                    progress(results[segment.id], segment)
+                    take(segment, results[segment.id])
                 else:
                     busy.append(segment)
-            found |= results
             mx.clear_cache()  # or memory grows with the variety of lengths
         for segment in busy:  # another process was at them, or another segment is the same
-            found |= self._group([segment], folder, wait=True)
-            progress(found[segment.id], segment)
-        return found
+            take(segment, self._group([segment], folder, wait=True)[segment.id])
+        return found | self._fallen_back(short, folder, progress)
+
+    def check(self, segments: Sequence[Segment]) -> None:
+        """Whether the job can be done at all, before the work rather than after it.
+
+        Raises:
+            PytorchToMlxError: as `results`.
+        """
+        _ = self.model_hash
+        self._speaker.check(segments)
+        if self._job.fallback is not None:
+            self._narrator_of_fallback(self._job.fallback)
+
+    def looked_up(self, segment: Segment, folder: Path) -> Result | str:
+        """The result if it is in the cache, or if the segment cannot be said; otherwise its key."""
+        started = time.monotonic()
+        try:
+            key = self._speaker.key(segment)
+            about = self._cache.fetch(key, self._path(segment, folder))
+            if about is None:
+                return key
+            return self._result(segment, folder, about, from_cache=True, seconds=time.monotonic() - started)
+        except (PytorchToMlxError, OSError) as error:
+            return Result(segment.id, error=str(error))
+
+    def received(self, segment: Segment, sound: bytes, result: Result, folder: Path) -> Result:
+        """What another machine said, at its place, and in the cache unless its fallback said it, which is another model."""
+        about = {**result.about, "said": result.said}
+        path = self._path(segment, folder)
+        try:
+            with drafted(path) as draft:
+                draft.write_bytes(sound)
+            if not result.about.get("fallback"):
+                about = self._cached(segment, path, about)
+            return self._result(segment, folder, about, from_cache=result.from_cache, seconds=result.seconds)
+        except OSError as error:
+            return Result(segment.id, error=f"{path}: cannot be written ({error.strerror})")
 
     def _group(self, group: Sequence[Segment], folder: Path, *, wait: bool = False) -> dict[str, Result]:
         """Of the segments that no other process is at, unless there is waiting for those."""
@@ -75,57 +135,53 @@ class Narrator:
                         mine.append(segment)
             return found | self._made(mine, folder)
 
-    def looked_up(self, segment: Segment, folder: Path) -> Result | str:
-        """The result if it is in the cache, or if the segment cannot be said; otherwise its key."""
-        started = time.monotonic()
-        try:
-            key = self._speaker.key(segment)
-            about = self._cache.fetch(key, self._path(segment, folder))
-        except PytorchToMlxError as error:
-            return Result(segment.id, error=str(error))
-        if about is None:
-            return key
-        return self._result(segment, folder, about, from_cache=True, seconds=time.monotonic() - started)
-
     def _made(self, segments: Sequence[Segment], folder: Path) -> dict[str, Result]:
-        """Of segments that are not in the cache: put there, and at their places."""
-        if not segments:
-            return {}
-        size, started = self._speaker.at_once, time.monotonic()
+        """Of segments that are not in the cache: at their places, and put there."""
+        if not segments or self._too_large:
+            return {segment.id: _without_memory(segment, self._too_large) for segment in segments}
+        try:
+            size = self._speaker.at_once  # loads the model
+        except Exception as error:
+            if not lacks_memory(error):
+                raise
+            self._too_large = str(error)
+            return self._made(segments, folder)
         if len(segments) > size:
             return self._made(segments[:size], folder) | self._made(segments[size:], folder)
+        started, failure = time.monotonic(), None
         try:
             spoken = self._speaker.speak(segments)
         except Exception as error:  # whatever one segment does to a model, the others are to be said
-            if lacks_memory(error):
-                mx.clear_cache()
+            failure = _failed(segments[0], error)
+            spoken = []
+        if failure is not None:  # out of the handler, whose traceback holds on to memory
+            mx.clear_cache()
             if len(segments) > 1:
                 return {segment.id: self._made([segment], folder)[segment.id] for segment in segments}
-            return {segments[0].id: self._failed(segments[0], error, folder)}
+            return {failure.id: failure}
         seconds = (time.monotonic() - started) / len(segments)
         return {
-            segment.id: self._kept(segment, each, seconds, folder)
+            segment.id: self._delivered(segment, each, seconds, folder)
             for segment, each in zip(segments, spoken, strict=True)
         }
 
-    def _kept(self, segment: Segment, spoken: Spoken, seconds: float, folder: Path) -> Result:
-        def write(draft: Path) -> None:
-            named = draft.with_suffix(self._job.suffix)
-            spoken.audio.write(named)
-            named.replace(draft)
+    def _delivered(self, segment: Segment, spoken: Spoken, seconds: float, folder: Path) -> Result:
+        """At its place first: whatever becomes of the cache, what was computed is not lost."""
+        path = self._path(segment, folder)
+        try:
+            with drafted(path) as draft:
+                spoken.audio.write(draft)
+            about = self._cached(segment, path, {**spoken.about, "said": said(segment, self._job)})
+            return self._result(segment, folder, about, from_cache=False, seconds=seconds)
+        except Exception as error:  # a full disk, say, which the others may not need
+            return _failed(segment, error)
 
-        return self.kept(segment, write, {**spoken.about, "said": said(segment, self._job)}, seconds, folder)
-
-    def kept(
-        self, segment: Segment, write: Callable[[Path], object], about: Mapping[str, Any], seconds: float, folder: Path
-    ) -> Result:
-        """Put what `write` writes into the cache, and from there into `folder`."""
-        key = self._speaker.key(segment)
-        self._cache.store(key, write, about)
-        told = self._cache.fetch(key, self._path(segment, folder))
-        if told is None:
-            return Result(segment.id, error=f"{self._cache.folder} does not keep what is put there; see its disk")
-        return self._result(segment, folder, told, from_cache=False, seconds=seconds)
+    def _cached(self, segment: Segment, path: Path, about: Mapping[str, Any]) -> Mapping[str, Any]:
+        try:
+            self._cache.store(self._speaker.key(segment), lambda draft: shutil.copyfile(path, draft), about)
+        except (CacheError, OSError) as error:
+            return {**about, "uncached": str(error)}
+        return about
 
     def _result(
         self, segment: Segment, folder: Path, about: Mapping[str, Any], *, from_cache: bool, seconds: float
@@ -139,19 +195,41 @@ class Narrator:
             segment.id, path, header.duration, header.samplerate, from_cache, seconds, about["said"], about=told
         )
 
-    def _failed(self, segment: Segment, error: Exception, folder: Path) -> Result:
-        if lacks_memory(error):
-            if self._fallback is not None:
-                result = self._fallback._group([segment], folder, wait=True)[segment.id]
-                return replace(result, about={**result.about, "fallback": True})
-            return Result(segment.id, error=f"out of memory; give a smaller model with --fallback-model ({error})")
-        known = isinstance(error, PytorchToMlxError)
-        return Result(segment.id, error=str(error) if known else f"{type(error).__name__}: {error} (unexpected)")
+    def _fallen_back(self, segments: Sequence[Segment], folder: Path, progress: Progress) -> dict[str, Result]:
+        """Of segments that memory did not suffice for, by the smaller model; no claim is held, nor the larger model."""
+        if not segments or self._job.fallback is None:
+            return {}
+        self._speaker.unload()
+        found: dict[str, Result] = {}
 
-    @cached_property
-    def _fallback(self) -> Narrator | None:
-        folder = self._job.fallback
-        return None if folder is None else Narrator(replace(self._job, model=folder, fallback=None), self._cache)
+        def mark(result: Result, segment: Segment) -> None:
+            found[segment.id] = replace(result, about={**result.about, "fallback": True})
+            progress(found[segment.id], segment)
+
+        try:
+            self._narrator_of_fallback(self._job.fallback).results(segments, folder, mark)
+        except PytorchToMlxError as error:
+            for segment in segments:
+                if segment.id not in found:
+                    mark(Result(segment.id, error=f"--fallback-model: {error}"), segment)
+        return found
+
+    def _narrator_of_fallback(self, folder: Path) -> Narrator:
+        narrator = Narrator(replace(self._job, model=folder, fallback=None), self._cache)
+        _ = narrator.model_hash
+        return narrator
 
     def _path(self, segment: Segment, folder: Path) -> Path:
         return folder / f"{segment.id}{self._job.suffix}"
+
+
+def _failed(segment: Segment, error: Exception) -> Result:
+    if lacks_memory(error):
+        return _without_memory(segment, str(error))
+    known = isinstance(error, PytorchToMlxError)
+    return Result(segment.id, error=str(error) if known else f"{type(error).__name__}: {error} (unexpected)")
+
+
+def _without_memory(segment: Segment, reason: str) -> Result:
+    message = f"out of memory; give a smaller model with --fallback-model ({reason})"
+    return Result(segment.id, error=message, about={OUT_OF_MEMORY: True})

@@ -10,10 +10,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, BinaryIO, Literal
+from unicodedata import normalize
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from pytorch_to_mlx.audio.tempo import FASTEST, SLOWEST
 from pytorch_to_mlx.errors import ScriptError
@@ -29,9 +31,16 @@ SUFFIXES: dict[str, Format] = {
     ".md": "txt",
 }
 MOST_BYTES = 64 * 2**20
+MOST_BYTES_OF_ID = 200
 _TIME = r"\d+:\d\d:\d\d[,.]\d{3}"
-_CUE = re.compile(rf"(?:\d+\s*\n)?\s*{_TIME}\s*-->\s*{_TIME}[^\n]*\n?(.*)", re.DOTALL)
-_MARKUP = re.compile(r"<[^<>]{1,40}>|\{\\[^{}]{1,40}\}")
+_CUE = re.compile(rf"^(?:\d+[^\S\n]*\n)?[^\S\n]*{_TIME}\s*-->\s*{_TIME}[^\n]*$", re.MULTILINE)
+_MARKUP = re.compile(r"</?[A-Za-z][^<>]{0,40}>|\{\\[^{}]{1,40}\}")
+
+
+def _fits_a_name(id_: str) -> str:
+    if len(id_.encode()) > MOST_BYTES_OF_ID:
+        raise ValueError(f"more than {MOST_BYTES_OF_ID} bytes, too long for a file's name")
+    return id_
 
 
 class Segment(BaseModel):
@@ -49,7 +58,7 @@ class Segment(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    id: Annotated[str, Field(pattern=r"^[\w][\w.-]{0,99}$")]
+    id: Annotated[str, Field(pattern=r"^[\w][\w.-]{0,99}$"), AfterValidator(_fits_a_name)]
     text: Annotated[str, Field(min_length=1)]
     voice: str | None = None
     ref_text: str | None = None
@@ -77,16 +86,26 @@ def read_script(path: Path) -> list[Segment]:
         raise ScriptError(f"{path}: no script is called {path.suffix or 'so'}; use {', '.join(SUFFIXES)}")
     try:
         with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+            return read_stream(file, form, name=str(path), folder=path.parent)
     except OSError as error:
         raise ScriptError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def read_stream(file: BinaryIO, form: Format, *, name: str, folder: Path = Path()) -> list[Segment]:
+    """As `parse_script`, from bytes.
+
+    Raises:
+        ScriptError: as `read_script`.
+        OSError: the stream cannot be read.
+    """
+    data = file.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
-        raise ScriptError(f"{path}: more than {MOST_BYTES} bytes; split it")
+        raise ScriptError(f"{name}: more than {MOST_BYTES} bytes; split it")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ScriptError(f"{path}: is no text in UTF-8; save it as such") from error
-    return parse_script(text, form, name=str(path), folder=path.parent)
+        raise ScriptError(f"{name}: is no text in UTF-8; save it as such") from error
+    return parse_script(text, form, name=name, folder=folder)
 
 
 def parse_script(text: str, form: Format, *, name: str = "the script", folder: Path = Path()) -> list[Segment]:
@@ -122,7 +141,11 @@ def _segments(found: Sequence[_Found], name: str, folder: Path) -> list[Segment]
         raise ScriptError(f"{name}: has no segment")
     width = max(3, len(str(len(found))))
     segments = [_checked(each, f"{number:0{width}d}", name, folder) for number, each in enumerate(found, start=1)]
-    twice = [id_ for id_, count in Counter(segment.id.lower() for segment in segments).items() if count > 1]
+    twice = [
+        id_
+        for id_, count in Counter(normalize("NFC", segment.id).casefold() for segment in segments).items()
+        if count > 1
+    ]
     if twice:
         raise ScriptError(f"{name}: two segments have the id {twice[0]!r}, and so would have one file; rename one")
     return segments
@@ -136,7 +159,8 @@ def is_file(voice: str) -> bool:
 def _checked(found: _Found, number: str, name: str, folder: Path) -> Segment:
     fields = {key: value for key, value in found.fields.items() if value is not None}
     fields["text"] = fields["text"].strip() if isinstance(fields.get("text"), str) else fields.get("text")
-    fields["id"] = str(fields.get("id", number)) if isinstance(fields.get("id", ""), str | int) else fields["id"]
+    given = fields.get("id", number)
+    fields["id"] = str(given) if isinstance(given, int) and not isinstance(given, bool) else given
     if isinstance(voice := fields.get("voice"), str) and is_file(voice):
         fields["voice"] = str(folder / voice)
     if fields.get("ref_text") is not None and fields.get("voice") is None:
@@ -161,7 +185,7 @@ def _json(text: str, name: str) -> Iterator[_Found]:
 
 
 def _json_lines(text: str, name: str) -> Iterator[_Found]:
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
                 told = json.loads(line)
@@ -180,6 +204,7 @@ def _objects(told: Sequence[Any], places: Sequence[str], name: str) -> Iterator[
 
 
 def _csv(text: str, name: str) -> Iterator[_Found]:
+    csv.field_size_limit(MOST_BYTES)
     reader = csv.DictReader(io.StringIO(text, newline=""))
     if "text" not in (reader.fieldnames or ()):
         raise ScriptError(f"{name}: the first line must name the columns, text among them")
@@ -197,13 +222,16 @@ def _csv(text: str, name: str) -> Iterator[_Found]:
 
 
 def _srt(text: str, name: str) -> Iterator[_Found]:
-    for number, block in enumerate(re.split(r"\n\s*\n", text.replace("\r\n", "\n").strip()), start=1):
-        cue = _CUE.fullmatch(block.strip())
-        if cue is None:
-            raise ScriptError(f"{name}, block {number}: is no subtitle: a number, a line of times, and a text")
-        said = " ".join(_MARKUP.sub("", cue[1]).split())
+    text = text.replace("\r\n", "\n").strip()
+    starts = [found.start() for found in _CUE.finditer(text)]
+    if text and (not starts or starts[0]):
+        raise ScriptError(f"{name}: begins with no subtitle: a number, a line of times, and a text")
+    for number, (start, end) in enumerate(pairwise([*starts, len(text)]), start=1):
+        cue = _CUE.match(text, start, end)
+        assert cue is not None
+        said = " ".join(_MARKUP.sub("", text[cue.end() : end]).split())
         if said:
-            yield _Found(f"block {number}", {"text": said})
+            yield _Found(f"subtitle {number}", {"text": said})
 
 
 def _plain(text: str, name: str) -> Iterator[_Found]:

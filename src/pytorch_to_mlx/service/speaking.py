@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -44,10 +44,13 @@ class Spoken:
     about: Mapping[str, Any]
 
 
+_normalised = lru_cache(maxsize=4096)(normalise)  # a key is asked for several times
+
+
 def said(segment: Segment, job: Job) -> str:
     """The text as the model is given it."""
     text = " ".join(segment.text.split())
-    return normalise(text, segment.language or job.language) if job.normalize else text
+    return _normalised(text, segment.language or job.language) if job.normalize else text
 
 
 def lacks_memory(error: BaseException) -> bool:
@@ -175,21 +178,43 @@ class Speaker:
         return segment.ref_text if segment.voice else self.job.ref_text
 
     def _prepared(self, segment: Segment) -> Voice:
-        name, text = segment.voice or self.job.voice or "", self._ref_text(segment)
-        if (name, text) not in self._voices:
-            path = Path(name)
+        path, text = Path(segment.voice or self.job.voice or ""), self._ref_text(segment)
+        known = (self._cache.checksum(path), text)
+        if known not in self._voices:
             if path.suffix != ".safetensors":
                 with naming(path):
-                    self._voices[name, text] = self.model.prepare_voice(Audio.read(path), text)
+                    self._voices[known] = self.model.prepare_voice(Audio.read(path), text)
             elif text is not None:
                 raise UsageError(f"{path} was prepared already: its ref_text is of a recording; leave it out")
             else:
-                self._voices[name, text] = Voice.load(path)
-        return self._voices[name, text]
+                self._voices[known] = Voice.load(path)
+        return self._voices[known]
 
     def _voice_hash(self, name: str | None) -> str | None:
         """Of a file's bytes; a name stands for itself."""
         return self._cache.checksum(Path(name)) if name is not None and is_file(name) else name
+
+    def check(self, segments: Sequence[Segment]) -> None:
+        """Whether each segment's voice can be compared, if it is to be.
+
+        Raises:
+            UsageError: it has none, or none that the encoder hears, or there is no such encoder.
+        """
+        if self.job.check is None:
+            return
+        for segment in segments:
+            name = segment.voice or self.job.voice
+            if name is None or not is_file(name):
+                raise UsageError("--check speaker compares with recordings: give --voice, or leave out the check")
+            if self.job.check.encoder is not None and Path(name).suffix == ".safetensors":
+                raise UsageError(f"--speaker-encoder hears recordings, {name} is a prepared voice: give its recording")
+        _ = self._encoder
+
+    def unload(self) -> None:
+        """Let go of the model and what it prepared."""
+        self.__dict__.pop("model", None)
+        self._voices.clear()
+        mx.clear_cache()
 
     @cached_property
     def _encoder(self) -> SpeakerEncoder | None:
@@ -204,30 +229,27 @@ class Speaker:
     def _likeness(self, segment: Segment, sound: Audio) -> dict[str, Any]:
         """How much a segment sounds like its voice. One that is too short to tell passes, and says so."""
         assert self.job.check is not None
-        name = segment.voice or self.job.voice
-        if name is None or not is_file(name):
-            raise UsageError("--check speaker compares with a recording: give --voice, or leave out the check")
-        likeness = self._compared_by_model(segment) if self._encoder is None else self._compared_by(self._encoder, name)
         if float(np.abs(sound.samples).max()) < SILENT:
             return {"similarity": -1.0, "passed": False}
+        voice = self._prepared(segment) if self._encoder is None else self._embedding(self._encoder, segment)
+        _, heard = sound.passage(HEARD)
         try:
-            value = likeness(sound.passage(HEARD)[1])
+            if isinstance(voice, Voice):
+                value = self.model.likeness(heard, voice)
+            else:
+                assert self._encoder is not None
+                value = cosine(self._encoder.embed(heard), voice)
         except AudioError as error:
             return {"similarity": None, "passed": True, "unchecked": str(error)}
         return {"similarity": round(value, 4), "passed": value >= self.job.check.threshold}
 
-    def _compared_by_model(self, segment: Segment) -> Callable[[Audio], float]:
-        voice, model = self._prepared(segment), self.model
-        return lambda sound: model.likeness(model.prepare_voice(sound), voice)
-
-    def _compared_by(self, encoder: SpeakerEncoder, name: str) -> Callable[[Audio], float]:
-        if Path(name).suffix == ".safetensors":
-            raise UsageError(f"--speaker-encoder hears recordings, and {name} is a prepared voice: give its recording")
-        if name not in self._embeddings:
-            with naming(name):
-                self._embeddings[name] = encoder.embed(Audio.read(name))
-        embedding = self._embeddings[name]
-        return lambda sound: cosine(encoder.embed(sound), embedding)
+    def _embedding(self, encoder: SpeakerEncoder, segment: Segment) -> np.ndarray:
+        path = Path(segment.voice or self.job.voice or "")
+        known = self._cache.checksum(path)
+        if known not in self._embeddings:
+            with naming(path):
+                self._embeddings[known] = encoder.embed(Audio.read(path))
+        return self._embeddings[known]
 
 
 def _rank(spoken: Spoken) -> float:
@@ -243,6 +265,7 @@ def _named(utterance: Utterance) -> dict[str, str]:
 def _folder_hash(folder: Path, cache: ResultCache) -> str:
     if not (folder / "config.json").is_file():
         raise FolderError(f"{folder}: holds no converted model; make one with: pytorch-to-mlx convert")
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in NOT_COMPUTED_WITH)
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    files = [path for path in files if path.name not in NOT_COMPUTED_WITH]
     told = [(str(path.relative_to(folder)), cache.checksum(path)) for path in files]
     return hashlib.sha256(repr(told).encode()).hexdigest()

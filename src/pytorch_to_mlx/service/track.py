@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,8 @@ from pytorch_to_mlx.service.script import Segment
 MOST_LETTERS = 84
 """Of a subtitle: two lines of 42, as broadcasters have them."""
 SUBTITLES = ".srt"
+MOST_OF_A_TABLE = 255
+"""Chapters that one table of contents of ID3 holds."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,20 @@ class Chapter:
     text: str
     start: float
     end: float
+
+
+def check_track(path: Path) -> None:
+    """Whether a track can be written, before the work rather than after it.
+
+    Raises:
+        AudioError: the suffix names no format.
+        MissingDependencyError: mutagen is not installed.
+    """
+    file_format(path)
+    if find_spec("mutagen") is None:
+        raise MissingDependencyError(
+            "chapter marks need mutagen; install it with: pip install 'pytorch-to-mlx[narrate]'"
+        )
 
 
 def join(results: Sequence[Result], segments: Sequence[Segment], pause: float, path: Path) -> list[Chapter]:
@@ -70,13 +88,8 @@ def join(results: Sequence[Result], segments: Sequence[Segment], pause: float, p
 
 def _mark(path: Path, kind: str, chapters: Sequence[Chapter]) -> None:
     """Chapters as players look for them: in Vorbis comments, or in an ID3 tag."""
-    try:
-        from mutagen import id3
-        from mutagen._file import File
-    except ImportError as error:
-        raise MissingDependencyError(
-            "chapter marks need mutagen; install it with: pip install 'pytorch-to-mlx[narrate]'"
-        ) from error
+    from mutagen import File, id3  # type: ignore[attr-defined]
+
     tagged: Any = File(path)
     if tagged is None:  # a format that holds no tags, such as AU
         return
@@ -97,9 +110,12 @@ def _mark(path: Path, kind: str, chapters: Sequence[Chapter]) -> None:
         tags.add(
             id3.CHAP(name, start_time=start, end_time=end, start_offset=unknown, end_offset=unknown, sub_frames=title)
         )
+    tables = [names[first : first + MOST_OF_A_TABLE] for first in range(0, len(names), MOST_OF_A_TABLE)]
+    inner = [f"toc{number}" for number in range(1, len(tables) + 1)] if len(tables) > 1 else []
+    for name, children in zip(inner, tables, strict=False):
+        tags.add(id3.CTOC(name, flags=id3.CTOCFlags.ORDERED, child_element_ids=children))
     flags = id3.CTOCFlags.TOP_LEVEL | id3.CTOCFlags.ORDERED
-    for first in range(0, len(names), 255):  # as many as a table may hold
-        tags.add(id3.CTOC(f"toc{first}", flags=flags, child_element_ids=names[first : first + 255]))
+    tags.add(id3.CTOC("toc", flags=flags, child_element_ids=inner or names))
     tagged.save()
 
 
@@ -116,25 +132,21 @@ def _cues(chapters: Sequence[Chapter]) -> Iterator[str]:
 
 
 def _pieces(text: str) -> list[str]:
-    """Pieces of about the same length, cut between words."""
-    words, count = text.split(), -(-len(text) // MOST_LETTERS)
-    goal = len(text) / count
-    pieces, taken = [""], 0
-    for word in words:
-        if pieces[-1] and (taken + len(word) / 2 > goal * len(pieces) or len(pieces[-1]) + len(word) >= MOST_LETTERS):
-            pieces.append("")
-        pieces[-1] = f"{pieces[-1]} {word}".strip()
-        taken += len(word) + 1
-    return [piece for piece in pieces if piece]
+    """Pieces of about the same length, each of two lines at most."""
+    count = -(-len(text) // MOST_LETTERS)
+    while True:
+        pieces = wrap(text, -(-len(text) // count) + 1)
+        if all(len(wrap(piece, MOST_LETTERS // 2)) <= 2 for piece in pieces):
+            return pieces
+        count += 1
 
 
 def _lines(text: str) -> str:
-    if len(text) <= MOST_LETTERS // 2 or " " not in text:
+    if len(text) <= MOST_LETTERS // 2:
         return text
-    middle = min(
-        (place for place, sign in enumerate(text) if sign == " "), key=lambda place: abs(2 * place - len(text))
-    )
-    return f"{text[:middle]}\n{text[middle + 1 :]}"
+    even = wrap(text, len(text) // 2 + 4)
+    lines = even if len(even) <= 2 and max(map(len, even)) <= MOST_LETTERS // 2 else wrap(text, MOST_LETTERS // 2)
+    return "\n".join(lines)
 
 
 def _clock(seconds: float, point: str = ",") -> str:

@@ -22,7 +22,7 @@ from pytorch_to_mlx.models.chatterbox.streaming import Streamer
 from pytorch_to_mlx.models.chatterbox.t3.generation import SamplingSettings, generate
 from pytorch_to_mlx.models.chatterbox.text import load_tokenizer, normalise
 from pytorch_to_mlx.models.chatterbox.vocalising import Vocaliser
-from pytorch_to_mlx.models.chatterbox.voice import SPEAKER, Speaker, embed_reference, prepare
+from pytorch_to_mlx.models.chatterbox.voice import SPEAKER, Speaker, embed_reference, embed_speaker, prepare
 from pytorch_to_mlx.noise import Noise, SeededNoise, part_seed
 from pytorch_to_mlx.parity import scope, tap
 from pytorch_to_mlx.tasks import Voice, cosine
@@ -61,9 +61,15 @@ class ChatterboxModel:
             raise UsageError("this model does not ask what the recording says: leave out --ref-text")
         return prepare(self.network, self.config, audio)
 
-    def likeness(self, first: Voice, second: Voice) -> float:
-        """How alike two voices are to the voice encoder, 1 for the same."""
-        return cosine(first.arrays[SPEAKER], second.arrays[SPEAKER])
+    def likeness(self, first: Voice | Audio, second: Voice | Audio) -> float:
+        """How alike two voices are to the voice encoder, 1 for the same.
+
+        Raises:
+            AudioError: a recording is silent or too short to tell.
+        """
+        return cosine(
+            *(embed_speaker(self.network, v) if isinstance(v, Audio) else v.arrays[SPEAKER] for v in (first, second))
+        )
 
     def synthesize(
         self,

@@ -70,6 +70,11 @@ class Speaker:
         return cls(*(mx.array(voice.arrays[name]) for name in SHAPES))
 
 
+def embed_speaker(network: Chatterbox, audio: Audio) -> np.ndarray:
+    """The voice encoder's embedding (256,) of a recording of any rate. Raises `AudioError` if it is too short."""
+    return VoiceEncoderModel(network.ve, ChatterboxFrontEnd()).embed(audio)
+
+
 def prepare(network: Chatterbox, config: ChatterboxConfig, audio: Audio) -> Voice:
     """Analyse a reference recording of any rate.
 
@@ -88,7 +93,7 @@ def prepare(network: Chatterbox, config: ChatterboxConfig, audio: Audio) -> Voic
     heard = full.resampled(TOKENIZER_RATE)
     tap("ref_16k", heard.samples)
     arrays = {
-        SPEAKER: VoiceEncoderModel(network.ve, ChatterboxFrontEnd()).embed(heard)[None],
+        SPEAKER: embed_speaker(network, heard)[None],
         T3_PROMPT: tokenize(
             network.s3_tokenizer,
             [heard.part(0, config.prompt_seconds).samples],

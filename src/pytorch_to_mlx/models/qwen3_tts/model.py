@@ -8,6 +8,7 @@ from copy import copy
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
 import numpy as np
 
 from pytorch_to_mlx.audio import Audio
@@ -105,9 +106,23 @@ class Qwen3TTSModel:
             raise UsageError("this model clones no voices; convert Qwen/Qwen3-TTS-12Hz-0.6B-Base")
         return prepare(self.network.speaker_encoder, self.codec, audio, text)
 
-    def likeness(self, first: Voice, second: Voice) -> float:
-        """How alike two voices are to the speaker encoder, 1 for the same."""
-        return cosine(first.arrays[EMBEDDING], second.arrays[EMBEDDING])
+    def likeness(self, first: Voice | Audio, second: Voice | Audio) -> float:
+        """How alike two voices are to the speaker encoder, 1 for the same.
+
+        Raises:
+            AudioError: a recording is too short to tell.
+            UsageError: the model clones no voices.
+        """
+        return cosine(self._embedding(first), self._embedding(second))
+
+    def _embedding(self, voice: Voice | Audio) -> np.ndarray:
+        if isinstance(voice, Voice):
+            return voice.arrays[EMBEDDING]
+        if self.config.speaker_encoder is None:
+            raise UsageError("this model hears no voices; convert Qwen/Qwen3-TTS-12Hz-0.6B-Base")
+        return np.array(
+            self.network.speaker_encoder.embed(voice.resampled(self.sample_rate).samples).astype(mx.float32)
+        )
 
     def synthesize(
         self,
