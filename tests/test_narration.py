@@ -448,12 +448,12 @@ def test_nothing_that_is_read_is_written_over(room: Path, tmp_path: Path, cache:
 def test_a_model_that_is_too_large_falls_back(
     room: Path, tmp_path: Path, cache: ResultCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small, real = quantized(room), speaking.load
+    small = quantized(room)
 
     def load_or_not(folder: Path) -> Any:
         if folder != small:
             raise RuntimeError("[metal::malloc] Attempting to allocate more than there is")
-        return real(folder)
+        return load(folder)
 
     monkeypatch.setattr(speaking, "load", load_or_not)
     monkeypatch.setattr(service_cache, "_lock_of", lambda key: "all")  # a claim that is held would wait for itself
@@ -465,7 +465,7 @@ def test_a_model_that_is_too_large_falls_back(
         narrate(SEGMENTS, tmp_path / "out", job(room, fallback=tmp_path / "absent"), cache=cache)
     wrong = tmp_path / "wrong"
     convert(safetensors_file(tmp_path / "ve.safetensors", voice_encoder_tensors()), wrong)
-    monkeypatch.setattr(speaking, "load", lambda folder: real(folder) if folder == wrong else load_or_not(folder))
+    monkeypatch.setattr(speaking, "load", lambda folder: load(folder) if folder == wrong else load_or_not(folder))
     told = narrate(SEGMENTS, tmp_path / "out", job(room, fallback=wrong), cache=cache)
     assert len(told.failed) == 5 and "--fallback-model: " in told.results[0].error
 

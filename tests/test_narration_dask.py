@@ -37,6 +37,7 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def address() -> Iterator[str]:
+    cluster: Any
     with LocalCluster(n_workers=0, dashboard_address=":0", silence_logs=50) as cluster:
         yield cluster.scheduler_address
 

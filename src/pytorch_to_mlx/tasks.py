@@ -134,10 +134,24 @@ class SpeechModel(Protocol):
         """How alike two voices are, 1 for the same; of recordings, only the speaker is heard."""
         ...
 
-    def synthesize(self, text: str, *, voice: Voice | Audio | None = None, seed: int = 0, **settings: Any) -> Audio: ...
+    def synthesize(
+        self,
+        text: str,
+        *,
+        voice: Voice | Audio | None = None,
+        language: str | None = None,
+        seed: int = 0,
+        **settings: Any,
+    ) -> Audio: ...
 
     def stream(
-        self, text: str, *, voice: Voice | Audio | None = None, seed: int = 0, **settings: Any
+        self,
+        text: str,
+        *,
+        voice: Voice | Audio | None = None,
+        language: str | None = None,
+        seed: int = 0,
+        **settings: Any,
     ) -> Iterator[Audio]: ...
 
 

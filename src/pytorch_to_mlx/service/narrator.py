@@ -107,7 +107,7 @@ class Narrator:
             return Result(segment.id, error=str(error))
 
     def received(self, segment: Segment, sound: bytes, result: Result, folder: Path) -> Result:
-        """What another machine said, at its place, and in the cache unless its fallback said it, which is another model."""
+        """What another machine said, at its place; in the cache too, unless its fallback said it, another model."""
         about = {**result.about, "said": result.said}
         path = self._path(segment, folder)
         try:
