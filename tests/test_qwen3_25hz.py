@@ -17,6 +17,7 @@ from small_ports import SEED
 from pytorch_to_mlx import Audio, convert, load
 from pytorch_to_mlx.components.qwen3_25hz import WEIGHTS, Tokenizer25, from_json
 from pytorch_to_mlx.components.qwen3_25hz import vocoder as vocoder_module
+from pytorch_to_mlx.components.qwen3_25hz.config import VocoderConfig
 from pytorch_to_mlx.components.qwen3_25hz.dit import block_attention, sway
 from pytorch_to_mlx.components.qwen3_25hz.model import Qwen3Tokenizer25Model
 from pytorch_to_mlx.errors import AudioError, SourceError, UnrecognisedSourceError, UsageError, WeightMapError
@@ -150,7 +151,7 @@ def test_a_vocoder_in_pieces_is_the_whole(model: Qwen3Tokenizer25Model, monkeypa
 
 def test_pieces_overlap_by_what_is_heard() -> None:
     """How far a change of one frame is heard in a vocoder with upstream's kernels and few channels."""
-    vocoder = vocoder_module.Vocoder(vocoder_module.VocoderConfig(mels=2, channels=64))
+    vocoder = vocoder_module.Vocoder(VocoderConfig(mels=2, channels=64))
     mel = np.zeros((1, 240, 2), np.float32)
     before = np.array(vocoder(mx.array(mel)))[0]
     mel[:, 120] = -3
