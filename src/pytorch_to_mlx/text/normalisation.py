@@ -11,10 +11,28 @@ from pytorch_to_mlx.errors import MissingDependencyError
 from pytorch_to_mlx.text.formulae import COUNTED, spoken_formulae
 
 MOST_WORDS = 60
+MOST_LETTERS = 400
 LANGUAGES = {"en": "en", "english": "en", "zh": "zh", "chinese": "zh", "ja": "ja", "japanese": "ja"}
 _KANA, _HAN = re.compile(r"[\u3040-\u30ff]"), re.compile(r"[\u4e00-\u9fff]")
-_OF_ENGLISH = re.compile(r"[\x00-\x7f\u2000-\u2bff\u0370-\u03ff°µ²³¹·×÷±¼½¾£€¥“”‘’]*")
-_DECADE = re.compile(r"(?<![\w.])(?:(\d\d)|['’])(\d)0s\b")
+_WORD = re.compile(r"[^\W\d_]+")
+_ENGLISH = """
+and are at be been but by can could did does for from had has have her him his if is it its my of or our out she should
+than that the their them then there these they this those to was we were what when where which who will with would you
+your
+"""
+_FOREIGN = """
+au aux avec ce cette ces chez dans des du elle est et il ils je la le les mais nous ont pas pour que qui ses sont sur
+tout très un une vous ça à
+aber auch auf aus bei bin bis das dem der des ein eine einen einer er es für hat ich ihr im ist kein keine mit nach
+nicht noch nur oder sein sich sie sind um und uns vom von war wenn wie wir wird zu zum zur über
+como con de del el ella en está este estoy ha hay la las lo los más muy para pero por que se si sin sobre su sus tiene y
+che ci da dal dei della delle di gli il nel nella non per più questa questo si sono tra una uno è
+não os uma em ao na een het niet zijn
+"""
+"""Frequent words of French, German, Spanish, Italian, and Portuguese or Dutch."""
+_ENGLISH_WORDS, _FOREIGN_WORDS = frozenset(_ENGLISH.split()), frozenset(_FOREIGN.split())
+_DECADE = re.compile(r"(?<![\w.,$£€¥])(?:(\d[1-9]|[1-9]0(?=[1-9]))(\d)0s|['’]([1-9])0s)\b")
+_MANY = re.compile(r"(?<![\w.,$£€¥])1(0|00|,?000)s(?= of\b)")
 _TENS = (
     "hundreds",
     "tens",
@@ -27,9 +45,9 @@ _TENS = (
     "eighties",
     "nineties",
 )
-_VERSION = re.compile(r"(?<![\w.])v?(\d+(?:\.\d+){2,})(?![\w.]*\d)|(?<![\w.])v(\d+\.\d+)(?![\w.]*\d)")
-_ALL_DAY = re.compile(r"\b(24)/(7)\b")
-_COUNTED = re.compile(rf"([\d.,]+){COUNTED}")
+_VERSION = re.compile(r"(?<![\w.])(?:((?i:versions?)\s)v?|v)(\d{1,9}(?:\.\d{1,9}+){1,9}+)(?!\.?\w)")
+_ALL_DAY = re.compile(r"(?<![\w/.])24/7(?![\w/])")
+_COUNTED = re.compile(rf"(?<![\d.,])([\d.,]{{1,400}}){COUNTED}")
 _WITH_SIGNS = re.compile(r"\d|[%$£€¥&@#°]|\b[A-Z][a-z]{1,3}\.")
 
 
@@ -38,7 +56,7 @@ def normalise(text: str, language: str | None = None) -> str:
 
     Args:
         text: one or more sentences.
-        language: name or code; if None, what the script tells: Han, kana, or letters that English uses.
+        language: name or code (`en`, `en_US`); if None or `auto`, what script and words tell.
 
     Raises:
         MissingDependencyError: wetext is not installed.
@@ -47,33 +65,59 @@ def normalise(text: str, language: str | None = None) -> str:
     if known is None:
         return text
     if known == "en":
-        text = _ALL_DAY.sub(r"\1 \2", _VERSION.sub(_version, _DECADE.sub(_decade, text)))
+        text = _MANY.sub(_many, _ALL_DAY.sub("24 7", _VERSION.sub(_version, _DECADE.sub(_decade, text))))
         text = _COUNTED.sub(lambda found: _in_words(found[1], known), spoken_formulae(text))
         return " ".join(_in_words(clause, known) for clause in _clauses(text))
-    return _in_words(text, known)
+    return "".join(_in_words(clause, known) for clause in _clauses_without_blanks(text))
 
 
 def _clauses(text: str) -> Iterator[str]:
-    """Sentences, in pieces of so many words: the grammar's time grows with the square of the length."""
+    """Sentences, in pieces of so many words and letters: the grammar's time grows with the square of the length."""
     for sentence in re.split(r"(?<=[.!?;:])\s+(?=\S)", text):
-        words = sentence.split(" ")
-        for first in range(0, len(words), MOST_WORDS):
-            yield " ".join(words[first : first + MOST_WORDS])
+        piece: list[str] = []
+        letters = 0
+        for word in sentence.split(" "):
+            letters += len(word) + 1
+            if piece and (len(piece) == MOST_WORDS or letters > MOST_LETTERS):
+                yield " ".join(piece)
+                piece, letters = [], len(word) + 1
+            piece.append(word)
+        yield " ".join(piece)
+
+
+def _clauses_without_blanks(text: str) -> Iterator[str]:
+    """Chinese or Japanese text, in pieces if it is long."""
+    if len(text) <= MOST_LETTERS:
+        yield text
+        return
+    for sentence in re.split(r"(?<=[。！？；，、\n])", text):
+        for first in range(0, len(sentence), MOST_LETTERS):
+            yield sentence[first : first + MOST_LETTERS]
 
 
 def _language(text: str, language: str | None) -> str | None:
-    if language is not None:
-        return LANGUAGES.get(language.lower().partition("-")[0])
+    if language is not None and language.lower() != "auto":
+        return LANGUAGES.get(re.split("[-_]", language.lower())[0])
     if _KANA.search(text):
         return "ja"
     if _HAN.search(text):
         return "zh"
-    return "en" if _OF_ENGLISH.fullmatch(text) else None
+    return "en" if _is_english(text) else None
+
+
+def _is_english(text: str) -> bool:
+    """Whether English words outnumber those of its neighbours, or neither are there; and few letters have accents."""
+    words = _WORD.findall(text)
+    letters = sum(map(len, words))
+    others = sum(not letter.isascii() for word in words if len(word) > 1 for letter in word)  # Greek ones stand alone
+    counted = [word.lower() for word in words]
+    english, foreign = sum(word in _ENGLISH_WORDS for word in counted), sum(word in _FOREIGN_WORDS for word in counted)
+    return others * 5 <= letters if english > foreign else english == foreign == 0 and others * 10 <= letters
 
 
 def _in_words(text: str, language: str) -> str:
     """A clause as wetext has it; word by word where it stumbles over one of them."""
-    if language == "en" and not _WITH_SIGNS.search(text):
+    if (language == "en" and not _WITH_SIGNS.search(text)) or len(text) > MOST_LETTERS:  # one endless word: nonsense
         return text
     try:
         said = _normaliser(language).normalize(text)
@@ -96,9 +140,13 @@ def _normaliser(language: str) -> Any:
 
 
 def _decade(found: re.Match[str]) -> str:
-    century, tens = found[1], _TENS[int(found[2])]
-    return f"{century} {tens}" if century else tens
+    century, tens, short = found.groups()
+    return f"{century} {_TENS[int(tens)]}" if century else _TENS[int(short)]
+
+
+def _many(found: re.Match[str]) -> str:
+    return {"0": "tens", "00": "hundreds"}.get(found[1], "thousands")
 
 
 def _version(found: re.Match[str]) -> str:
-    return f"version {' point '.join((found[1] or found[2]).split('.'))}"
+    return f"{found[1] or 'version '}{' point '.join(found[2].split('.'))}"
