@@ -111,14 +111,15 @@ _INNER = r"(?:\{[^{}]{1,40}\}|[-−]?\w{1,20}+|\([^()]{1,40}\))"
 _NAMED = "|".join(_FUNCTIONS)
 _NO_WORD = rf"(?!(?i:{'|'.join(sorted(_WORDS - {'pi'}))})(?!{_LETTER}))"
 _NAME = rf"(?:(?:{_NAMED}|pi)(?!{_LETTER})|{_NO_WORD}{_LETTER}{{1,2}}+(?!{_LETTER}))"
-_GROUP = rf"\((?:[^()A-Za-z\n]|(?<![A-Za-z]){_NAME}|\([^()A-Za-z\n]{{0,9}}{_NAME}?[^()A-Za-z\n]{{0,9}}\)){{1,40}}+\)"
+_SIGN = f"[{re.escape(''.join(_SIGNS))}]"
+_BETWEEN = rf"(?:[\d \u00a0\u202f.,;_^{{}}{_RAISED}{_LOWERED}]|{_SIGN})"
+_GROUP = rf"\((?:{_BETWEEN}|(?<![A-Za-z]){_NAME}|\({_BETWEEN}{{0,9}}{_NAME}?{_BETWEEN}{{0,9}}\)){{1,40}}+\)"
 _INDEX = rf"(?:_(?:\{{[^{{}}]{{1,40}}\}}|\d{{1,6}}(?!\w)|{_LETTER}(?!\w))|[{_LOWERED}]{{1,9}}+)"
 _RAISING = rf"(?:\^{_INNER}|[{_RAISED}]{{1,9}}+)"
 _OPERAND = (
     rf"(?:[-−±√∂∇∑∏∫]{{0,2}}+(?:∞|{_GROUP}|(?:{_NUMBER})?{_NAME}′?{_INDEX}?{_RAISING}?(?:{_GROUP})?|{_NUMBER})"
     rf"{_RAISING}?)"
 )
-_SIGN = f"[{re.escape(''.join(_SIGNS))}]"
 _OPERATOR = rf"(?!\s?(?:<-|->))(?:[ \u00a0\u202f]{_SIGN}[ \u00a0\u202f]|{_SIGN})"
 _FORMULA = re.compile(
     rf"(?<![\w/@.:$£€¥*<>?&%#+'’\\{_KEPT}-]){_OPERAND}(?:{_OPERATOR}{_OPERAND}){{0,40}}"
