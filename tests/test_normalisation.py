@@ -226,3 +226,8 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MissingDependencyError, match=r"pytorch-to-mlx\[narrate\].*--no-normalize"):
         normalise("5 kg", "en")
     normalisation._normaliser.cache_clear()
+
+
+@pytest.mark.parametrize("text", ["E = mc²", "x² + y³ ≤ 10", "10 m² of CO₂", "é = 5 kg"])
+def test_formulae_alone_are_english(text: str) -> None:
+    assert normalise(text) == normalise(text, "en") != text

@@ -109,8 +109,9 @@ def _is_english(text: str) -> bool:
     """Whether English words outnumber those of its neighbours, or neither are there; and few letters have accents."""
     words = _WORD.findall(text)
     letters = sum(map(len, words))
-    others = sum(not letter.isascii() for word in words if len(word) > 1 for letter in word)  # Greek ones stand alone
-    counted = [word.lower() for word in words]
+    long = [word for word in words if len(word) > 1]  # alone, letters are of a formula, Greek ones too
+    others = sum(letter.isalpha() and not letter.isascii() for word in long for letter in word)
+    counted = [word.lower() for word in long]
     english, foreign = sum(word in _ENGLISH_WORDS for word in counted), sum(word in _FOREIGN_WORDS for word in counted)
     return others * 5 <= letters if english > foreign else english == foreign == 0 and others * 10 <= letters
 
