@@ -12,9 +12,7 @@ about 16 GB of memory and 10 GB of disk.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -35,8 +33,7 @@ from race import (
     started,
     write_prompt,
 )
-from speech_report import Findings, Stages, as_json, describe
-from table import update
+from speech_report import Findings, Stages, describe, publish, setting
 
 from pytorch_to_mlx import environments
 from pytorch_to_mlx.conversion import convert
@@ -219,17 +216,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 repeat(findings, children[KNOWN["ours"]])
     findings.about = (
         f"{options.tokens} speech tokens ({options.tokens / TOKENS_PER_SECOND:g} s) after a prompt of "
-        f"{PROMPT_SECONDS:g} s, float32, {options.threads} threads; {platform.system()} {platform.machine()}, "
-        f"{os.cpu_count()} cores; load average {load:.1f} before and {os.getloadavg()[0]:.1f} after. Medians of "
-        f"{options.rounds} rounds; with ratios, the lowest and the highest."
+        f"{PROMPT_SECONDS:g} s, {setting(options.threads, options.rounds, load)}"
     )
-    print(findings.markdown())
-    output = HERE / "output" / "chatterbox.json"
-    output.parent.mkdir(exist_ok=True)
-    output.write_text(json.dumps(as_json(findings), indent=2))
-    output.with_suffix(".md").write_text(findings.markdown() + "\n")
-    if options.update_docs:
-        update(HERE.parent / "docs/benchmarks.md", Path(__file__).name, findings.markdown())
+    publish(findings, Path(__file__), in_docs=options.update_docs)
 
 
 if __name__ == "__main__":

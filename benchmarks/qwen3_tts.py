@@ -11,9 +11,7 @@ base model of 0.6 B parameters, float32. It needs about 16 GB of memory and 15 G
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,8 +29,7 @@ from race import (
     started,
     write_prompt,
 )
-from speech_report import Findings, Stages, as_json, describe
-from table import update
+from speech_report import Findings, Stages, describe, publish, setting
 
 from pytorch_to_mlx import environments
 from pytorch_to_mlx.conversion import convert
@@ -159,20 +156,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             describe(findings, children)
     findings.about = (
         f"{options.frames} frames ({options.frames / FRAMES_PER_SECOND:g} s) after a reference of "
-        f"{PROMPT_SECONDS:g} s, 0.6 B parameters, float32, {options.threads} threads; {platform.system()} "
-        f"{platform.machine()}, {os.cpu_count()} cores; load average {load:.1f} before and {os.getloadavg()[0]:.1f} "
-        f"after. Medians of {options.rounds} rounds; with ratios, the lowest and the highest. mlx-audio prepares no "
-        "voice: it hears the recording in each synthesis."
+        f"{PROMPT_SECONDS:g} s, 0.6 B parameters, {setting(options.threads, options.rounds, load)} mlx-audio prepares "
+        "no voice: it hears the recording in each synthesis."
     )
-    print(findings.markdown())
+    publish(findings, Path(__file__), in_docs=options.update_docs)
     together, alone = (findings.stages.get(row, {}).get(OURS) for row in (BATCH, FRAME))
     if together and alone:
         print(f"\nFour utterances at once take {min(together) / min(alone):.2f} of the time of one (target: 1.6).")
-    output = HERE / "output" / "qwen3_tts.json"
-    output.parent.mkdir(exist_ok=True)
-    output.write_text(json.dumps(as_json(findings), indent=2))
-    if options.update_docs:
-        update(HERE.parent / "docs/benchmarks.md", Path(__file__).name, findings.markdown())
 
 
 if __name__ == "__main__":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +12,7 @@ from statistics import mean, median
 from typing import Any
 
 from race import OURS, Child, Contender, openblas
-from table import line
+from table import line, update
 
 GROWTH_LIMIT, FLAT = 1.15, 1.02
 """Time per second of audio may grow by so much with its length in one pass; "not at all" and "flat" are the latter."""
@@ -184,3 +187,22 @@ def as_json(findings: Findings) -> Mapping[str, Any]:
     }
     kept = {name: value for name, value in vars(findings).items() if name != "measured"}
     return {**kept, "ratios": ratios}
+
+
+def setting(threads: int, rounds: int, load: float) -> str:
+    """How it was measured; `load` is the machine's before."""
+    return (
+        f"float32, {threads} threads; {platform.system()} {platform.machine()}, {os.cpu_count()} cores; load average "
+        f"{load:.1f} before and {os.getloadavg()[0]:.1f} after. Medians of {rounds} rounds; with ratios, the lowest "
+        "and the highest."
+    )
+
+
+def publish(findings: Findings, script: Path, *, in_docs: bool) -> None:
+    """Print what was measured, and write it beside the script as JSON, and into docs/benchmarks.md if asked to."""
+    print(findings.markdown())
+    output = script.parent / "output" / f"{script.stem}.json"
+    output.parent.mkdir(exist_ok=True)
+    output.write_text(json.dumps(as_json(findings), indent=2))
+    if in_docs:
+        update(script.parent.parent / "docs/benchmarks.md", script.name, findings.markdown())
