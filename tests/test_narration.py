@@ -26,7 +26,7 @@ from small_ports import safetensors_file, voice_encoder_tensors
 
 from pytorch_to_mlx import Audio, convert, load
 from pytorch_to_mlx.audio.tempo import change_tempo
-from pytorch_to_mlx.errors import FolderError, UsageError
+from pytorch_to_mlx.errors import FolderError, MissingDependencyError, UsageError
 from pytorch_to_mlx.service import cache as service_cache
 from pytorch_to_mlx.service import speaking
 from pytorch_to_mlx.service.audit import mel_distance
@@ -468,6 +468,18 @@ def test_a_model_that_is_too_large_falls_back(
     monkeypatch.setattr(speaking, "load", lambda folder: load(folder) if folder == wrong else load_or_not(folder))
     told = narrate(SEGMENTS, tmp_path / "out", job(room, fallback=wrong), cache=cache)
     assert len(told.failed) == 5 and "--fallback-model: " in told.results[0].error
+
+
+def test_a_missing_library_is_told_once(
+    room: Path, tmp_path: Path, cache: ResultCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacking(text: str, language: str | None) -> str:
+        raise MissingDependencyError("numbers in words need wetext")
+
+    monkeypatch.setattr(speaking, "_normalised", lacking)
+    with pytest.raises(MissingDependencyError):
+        narrate(SEGMENTS, tmp_path / "out", job(room), cache=cache)
+    assert not narrate(SEGMENTS[:1], tmp_path / "out", job(room, normalize=False), cache=cache).failed
 
 
 def test_a_cache_that_keeps_nothing_loses_no_sound(

@@ -11,7 +11,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from pytorch_to_mlx.errors import CacheError, PytorchToMlxError
+from pytorch_to_mlx.errors import CacheError, MissingDependencyError, PytorchToMlxError
 from pytorch_to_mlx.files import drafted
 from pytorch_to_mlx.service.cache import ResultCache
 from pytorch_to_mlx.service.job import Job, Result
@@ -57,7 +57,8 @@ class Narrator:
         """Results by id; files in `folder`.
 
         Raises:
-            PytorchToMlxError: a model is none, or cannot be loaded, or the check does not fit the voices.
+            PytorchToMlxError: a model is none, or cannot be loaded, the check does not fit the voices, or a library is
+                missing.
         """
         self.check(segments)
         found: dict[str, Result] = {}
@@ -103,6 +104,8 @@ class Narrator:
             if about is None:
                 return key
             return self._result(segment, folder, about, from_cache=True, seconds=time.monotonic() - started)
+        except MissingDependencyError:  # the others lack it as well
+            raise
         except (PytorchToMlxError, OSError) as error:
             return Result(segment.id, error=str(error))
 
@@ -151,6 +154,8 @@ class Narrator:
         started, failure = time.monotonic(), None
         try:
             spoken = self._speaker.speak(segments)
+        except MissingDependencyError:
+            raise
         except Exception as error:  # whatever one segment does to a model, the others are to be said
             failure = _failed(segments[0], error)
             spoken = []
