@@ -94,6 +94,8 @@ def test_every_tap_holds(name: str, model: Any, recorded: Recording) -> None:
     check_alive(recorded, reference)
     cases = compare(model, recorded, reference, "float32")
     assert sum(len(case.taps) for case in cases) >= 10
+    empty = [case.name for case in recorded.cases if not case.taps]  # taps that found no room compare nothing
+    assert empty == (["all"] if name.startswith("crepe") else []), "crepe's decoders have tests of their own"
     for case in cases:
         failed = [f"{tap.name}: {tap.error:.2e} > {tap.limit:.0e}" for tap in case.taps if not tap.passed]
         assert not failed, f"{name} {case.name}: {failed}"

@@ -16,10 +16,12 @@ from small_ports import SEED
 
 from pytorch_to_mlx import Audio, convert, load
 from pytorch_to_mlx.components.qwen3_25hz import WEIGHTS, Tokenizer25, from_json
+from pytorch_to_mlx.components.qwen3_25hz import encoder as encoder_module
 from pytorch_to_mlx.components.qwen3_25hz import vocoder as vocoder_module
 from pytorch_to_mlx.components.qwen3_25hz.config import VocoderConfig
 from pytorch_to_mlx.components.qwen3_25hz.dit import block_attention, sway
 from pytorch_to_mlx.components.qwen3_25hz.model import Qwen3Tokenizer25Model
+from pytorch_to_mlx.components.qwen3_25hz.voice import normed
 from pytorch_to_mlx.errors import AudioError, SourceError, UnrecognisedSourceError, UsageError, WeightMapError
 from pytorch_to_mlx.layers.antialiasing import AntialiasedSnake
 from pytorch_to_mlx.noise import ReplayedNoise
@@ -183,8 +185,12 @@ def test_voices_that_are_none(model: Qwen3Tokenizer25Model, voice: Voice) -> Non
             model.prepare_voice(audio, xvector)
     with pytest.raises(AudioError, match="a voice needs more"):
         model.prepare_voice(Audio(audio.samples[:1000], 16000), np.ones(192))
+    with pytest.raises(AudioError, match="more than 60 s; cut it"):
+        model.prepare_voice(Audio(np.ones(61 * 16000, np.float32), 16000), np.ones(192))
     with pytest.raises(AudioError, match="is empty"):
-        model.tokenize(Audio(np.zeros(0, np.float32), 16000))
+        model.network.encoder(np.zeros(0, np.float32))
+    with pytest.raises(UsageError, match="no finite numbers"):
+        model.decode(np.arange(3), Voice(voice.kind, dict(voice.arrays) | {"xvector": np.full(192, np.nan)}))
     with pytest.raises(UsageError, match="for chatterbox"):
         model.decode(np.arange(3), Voice("chatterbox", voice.arrays))
     with pytest.raises(UsageError, match="prepare it again"):
@@ -232,6 +238,14 @@ def test_commands(
         ({"decoder_config": {"bigvgan_config": {"mel_dim": 100}}}, SourceError, "80 bands for a vocoder of 100"),
         ({"decoder_config": {"bigvgan_config": {"upsample_rates": [2] * 6}}}, SourceError, "does not fit its rate"),
         ({"decoder_config": {"bigvgan_config": {"upsample_rates": [2] * 5}}}, SourceError, "must be as many"),
+        (
+            {"decoder_config": {"bigvgan_config": {"upsample_rates": [256] * 3, "upsample_kernel_sizes": [256] * 3}}},
+            SourceError,
+            "more than 4096 samples of a frame",
+        ),
+        ({"encoder_config": {"audio_vq_codebook_dim": None}}, SourceError, "codebook_dim None is not"),
+        ({"decoder_config": {"dit_config": {"enc_res2net_scale": 3}}}, SourceError, "enc_res2net_scale 3 does not"),
+        ({"decoder_config": {"dit_config": {"enc_channels": [64] * 5}}}, SourceError, "last must be the sum"),
         ({"decoder_config": "large"}, SourceError, "not as qwen3_tts_tokenizer_25hz has it"),
     ],
 )
@@ -249,6 +263,31 @@ def test_configurations_that_make_no_sense(
     assert not (tmp_path / "mlx").exists()
 
 
-def test_another_rate_of_the_front_end_is_refused() -> None:
-    with pytest.raises(ValueError, match="sampling_rate 24000 is not implemented, only 16000"):
-        from_json({}, {"sampling_rate": 24000})
+@pytest.mark.parametrize(
+    ("heard", "said"),
+    [
+        ({"sampling_rate": 24000}, "sampling_rate 24000 is not implemented, only 16000"),
+        ({}, "sampling_rate 24000 is not"),  # which is the default
+        ({"sampling_rate": 16000, "feature_size": 2}, "feature_size 2 is not"),
+        ({"sampling_rate": 16000, "feature_extractor_type": "WhisperFeatureExtractor"}, "feature_extractor_type 'Whi"),
+    ],
+)
+def test_another_front_end_is_refused(heard: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        from_json({}, heard)
+
+
+def test_peaks_are_as_sox_leaves_them() -> None:
+    """tests/record_sox_norm.py recorded them."""
+    for case in json.loads((Path(__file__).parent / "goldens" / "sox_norm.json").read_text()):
+        given, left = (np.array(case[name], np.float32) for name in ("given", "left"))
+        np.testing.assert_allclose(normed(given), left, atol=1e-6)
+
+
+def test_long_recordings_are_encoded_in_parts(model: Qwen3Tokenizer25Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    audio = Audio(SEED.speechlike(5, 9.3, 16000), 16000)
+    whole = model.tokenize(audio)
+    for windows, codes in ((1, 7), (2, 64), (4, 1)):
+        monkeypatch.setattr(encoder_module, "WINDOWS_AT_ONCE", windows)
+        monkeypatch.setattr(encoder_module, "CODES_AT_ONCE", codes)
+        np.testing.assert_array_equal(model.tokenize(audio), whole)

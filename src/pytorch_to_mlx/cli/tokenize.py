@@ -57,7 +57,9 @@ def detokenize(
     voice: Annotated[
         Path | None, typer.Option("--voice", help="Who says it, where tokens do not tell: a voice saved in Python.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of the noise that speech with --voice is made from.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Of the noise that speech with --voice is made from.")
+    ] = None,
 ) -> None:
     """Make sound of a codec's tokens.
 
@@ -86,6 +88,8 @@ def detokenize(
     else:
         raise UsageError(f"{tokens} holds {len(found)} recordings: --output must be a folder that there is")
     if voice is None:
+        if seed is not None:
+            raise UsageError("--seed is of speech with --voice; leave it out")
         told = "speech codec that does without --voice"
         decode = load_model(folder, SpeechCodec, told, "Qwen/Qwen3-TTS-Tokenizer-12Hz").decode
     else:
@@ -95,7 +99,7 @@ def detokenize(
             model.checked_voice(speaker)
         except UsageError as error:
             raise UsageError(f"--voice {voice}: {error}") from error
-        decode = partial(model.decode, voice=speaker, seed=seed)
+        decode = partial(model.decode, voice=speaker, seed=seed or 0)
     decoded = []
     for name, codes in found.items():
         try:

@@ -25,8 +25,8 @@ of `bigvgan/...`, relative to it: conv_pre, ups.{i}.0, resblocks.{j}, activation
     features                            (frames, 80)    what CAM++ is given
     ref_mel                             (frames, 80)
 
-Two things of upstream are replaced where they cannot run: sox, which brings a recording's peak to -6 dB, and the
-session of CAM++, whose file no seeded checkpoint has.
+Two things of upstream are replaced where they cannot run: sox, a program, which brings a recording's peak to -6 dB, and
+the session of CAM++, whose file no seeded checkpoint has.
 """
 
 import contextlib
@@ -100,11 +100,8 @@ def encode(encoder: Any, wav: np.ndarray, *, blocks: bool, mel: torch.Tensor | N
             stack.enter_context(hooked(encoder.get_submodule(name), functools.partial(_keep_block, taps, name)))
         name = "tokenizer.audio_vq_downsample"
         stack.enter_context(hooked(encoder.get_submodule(name), functools.partial(_keep, taps, name)))
-        stack.enter_context(
-            observed(
-                core_vq.EuclideanCodebook, "quantize", lambda _, book, x: taps.update(distances=_distances(book, x))
-            )
-        )
+        keep = functools.partial(_keep_distances, taps)
+        stack.enter_context(observed(core_vq.EuclideanCodebook, "quantize", keep))
         codes, _ = encoder.mel2code([mel.to(dtype)])
     return taps | {"codes": numpy(codes[0])}
 
@@ -118,10 +115,12 @@ def _mel(encoder: Any, wav: np.ndarray) -> torch.Tensor:
     return mel
 
 
-def _distances(codebook: Any, x: torch.Tensor) -> np.ndarray:
-    """As upstream's own expression, negated; its rounding is part of what it decides by."""
+def _keep_distances(taps: Taps, codes: torch.Tensor, codebook: Any, x: torch.Tensor) -> None:
+    """What upstream takes the least of: squared distances but for rounding, which is part of what it decides by."""
     embed = codebook.embed.t()
-    return numpy(x.pow(2).sum(1, keepdim=True) - 2 * x @ embed + embed.pow(2).sum(0, keepdim=True))
+    distances = numpy(x.pow(2).sum(1, keepdim=True) - 2 * x @ embed + embed.pow(2).sum(0, keepdim=True))
+    assert np.array_equal(distances.argmin(axis=1), numpy(codes).reshape(-1)), "upstream decides by something else"
+    taps["distances"] = distances
 
 
 def _codes_alive(encoder: Any, wav: np.ndarray, codes: np.ndarray) -> dict[str, float]:
@@ -275,7 +274,7 @@ def _sound(wav: np.ndarray) -> dict[str, float]:
 def record_decoder(recording: Recording, model: Any, double: Any, *, small: bool) -> None:
     """Adds `decode/short`: codes to sound, by upstream's own `decode`."""
     dit = model.decoder.dit
-    inputs = dit_inputs(dit, "decode", codes=2 if small else 13, frames=12 if small else 90)
+    inputs = dit_inputs(dit, "decode", codes=1 if small else 13, frames=12 if small else 90)
     z = noise(dit, "decode", len(inputs["codes"]))
     taps = {"wav": decode(model, inputs, z)}
     with exactly(), replaced(model, "decoder", lambda _: double):
@@ -322,7 +321,8 @@ def hear(wav: np.ndarray) -> Taps:
 
 
 def normed(audio: np.ndarray) -> np.ndarray:
-    """What `sox norm -6` does: the peak at -6 dB."""
+    """What `sox norm -6` does: clipped, with the peak at -6 dB. tests/goldens/sox_norm.json is what sox 14.4.2 gave."""
+    audio = np.clip(audio, -1, 1)
     peak = np.abs(audio).max()
     return audio * (PEAK / peak).astype(audio.dtype) if peak else audio
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -17,6 +18,8 @@ LAYERS = 6
 """Blocks of Whisper's encoder before the codebook."""
 MOST_LAYERS = 64
 """With those that follow it, which are of no use for codes."""
+MOST_SAMPLES = 4096
+"""Of a frame of the spectrum; published ones make 240."""
 Count = Annotated[int, Field(ge=1, le=256)]
 Size = Annotated[int, Field(ge=1, le=65536)]
 
@@ -109,6 +112,8 @@ class VocoderConfig:
             raise ValueError("kernels of the vocoder's blocks must be odd")
         if any((k - rate) % 2 or k < rate for rate, k in zip(self.rates, self.kernels, strict=True)):
             raise ValueError("an upsampling kernel of the vocoder does not fit its rate")
+        if math.prod(self.rates) > MOST_SAMPLES:
+            raise ValueError(f"the vocoder makes more than {MOST_SAMPLES} samples of a frame")
         if self.channels % 2 ** len(self.rates):
             raise ValueError(f"{self.channels} channels cannot be halved {len(self.rates)} times")
 
@@ -142,6 +147,14 @@ IMPLEMENTED = {
 """What of upstream's settings has one value here, which is also its default."""
 
 
+HEARD = {
+    "sampling_rate": (RATE, 24000),
+    "feature_size": (1, 1),
+    "feature_extractor_type": ("EncodecFeatureExtractor", "EncodecFeatureExtractor"),
+}
+"""Likewise of preprocessor_config.json: what there must be, and what stands for nothing."""
+
+
 def from_json(told: Mapping[str, Any], heard: Mapping[str, Any] | None = None) -> Tokenizer25Config:
     """The configuration of the model whose config.json says so; what is left out is upstream's default.
 
@@ -159,8 +172,9 @@ def from_json(told: Mapping[str, Any], heard: Mapping[str, Any] | None = None) -
             section = section.get(name) or {}
         if (value := section.get(key, known)) != known:
             raise ValueError(f"{path} {value!r} is not implemented, only {known!r}")
-    if heard is not None and (rate := heard.get("sampling_rate", 24000)) != RATE:
-        raise ValueError(f"preprocessor_config.json's sampling_rate {rate!r} is not implemented, only {RATE}")
+    for key, (known, default) in HEARD.items() if heard is not None else ():
+        if heard is not None and (value := heard.get(key, default)) != known:
+            raise ValueError(f"preprocessor_config.json's {key} {value!r} is not implemented, only {known!r}")
     decoder = told.get("decoder_config") or {}
     return Tokenizer25Config(
         _encoder(told.get("encoder_config") or {}),
@@ -175,7 +189,7 @@ def _encoder(given: Mapping[str, Any]) -> EncoderConfig:
     state, layers = given.get("n_state", 1280), given.get("n_layer", 32)
     if not LAYERS <= layers <= MOST_LAYERS:
         raise ValueError(f"encoder_config.n_layer {layers!r} is not between {LAYERS} and {MOST_LAYERS}")
-    if (dim := given.get("audio_vq_codebook_dim", 1280)) not in (None, state):
+    if (dim := given.get("audio_vq_codebook_dim", 1280)) != state:
         raise ValueError(f"encoder_config.audio_vq_codebook_dim {dim!r} is not implemented, only n_state's {state}")
     return EncoderConfig(
         state,
@@ -187,14 +201,20 @@ def _encoder(given: Mapping[str, Any]) -> EncoderConfig:
 
 
 def _dit(given: Mapping[str, Any]) -> DiTConfig:
+    channels = tuple(given.get("enc_channels", (256, 256, 256, 256, 768)))
+    scale = given.get("enc_res2net_scale", 2)
+    if channels[-1] != sum(channels[1:-1]):
+        raise ValueError(f"dit_config.enc_channels {channels}: the last must be the sum of those between the ends")
+    if not isinstance(scale, int) or scale < 1 or any(width % scale for width in channels[1:-1]):
+        raise ValueError(f"dit_config.enc_res2net_scale {scale!r} does not divide enc_channels {channels}")
     speaker = EcapaConfig(
         mels=80,
         embedding=given.get("enc_dim", 128),
-        channels=tuple(given.get("enc_channels", (256, 256, 256, 256, 768))),
+        channels=channels,
         kernels=tuple(given.get("enc_kernel_sizes", (5, 3, 3, 3, 1))),
         dilations=tuple(given.get("enc_dilations", (1, 2, 3, 4, 1))),
         attention_channels=given.get("enc_attention_channels", 64),
-        scale=given.get("enc_res2net_scale", 2),
+        scale=scale,
         squeezed=given.get("enc_se_channels", 64),
     )
     return DiTConfig(

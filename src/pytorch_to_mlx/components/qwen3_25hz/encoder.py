@@ -14,9 +14,11 @@ from pytorch_to_mlx.components.s3_tokenizer.encoder import Attention, Encoder
 from pytorch_to_mlx.components.s3_tokenizer.frontend import MELS, log_mel
 from pytorch_to_mlx.errors import AudioError
 from pytorch_to_mlx.layers.convolution import Conv1d
-from pytorch_to_mlx.parity import tap
+from pytorch_to_mlx.parity import is_recording, tap
 
 WINDOWS_AT_ONCE = 16
+CODES_AT_ONCE = 512
+"""Whose distances to all vectors are 64 MB."""
 
 
 class WindowAttention(Attention):
@@ -43,8 +45,19 @@ class Codebook(nn.Module):
     def __call__(self, x: mx.array) -> mx.array:
         """(codes, dimensions) to (codes,) int32."""
         x, embed = x.astype(mx.float32), self.embed.astype(mx.float32)
-        squares = mx.square(x).sum(axis=-1, keepdims=True) + mx.square(embed).sum(axis=-1)
-        return mx.argmin(tap("distances", squares - 2 * (x @ embed.T)), axis=-1).astype(mx.int32)
+        lengths = mx.square(embed).sum(axis=-1)
+        if is_recording():
+            return mx.argmin(tap("distances", _distances(x, embed, lengths)), axis=-1).astype(mx.int32)
+        nearest = []
+        for first in range(0, len(x), CODES_AT_ONCE):
+            nearest.append(mx.argmin(_distances(x[first : first + CODES_AT_ONCE], embed, lengths), axis=-1))
+            mx.async_eval(nearest[-1])
+        return mx.concatenate(nearest).astype(mx.int32)
+
+
+def _distances(x: mx.array, embed: mx.array, lengths: mx.array) -> mx.array:
+    """Squared, (codes, vectors): their order of addition is upstream's."""
+    return mx.square(x).sum(axis=-1, keepdims=True) + lengths - 2 * (x @ embed.T)
 
 
 class WindowedTokenizer(Encoder):

@@ -34,7 +34,7 @@ class Qwen3Tokenizer25Model:
 
     @property
     def tokens_per_second(self) -> float:
-        """Codes a second: 25."""
+        """Codes a second; of published models 25."""
         return RATE / self.network.config.encoder.samples_per_code
 
     def tokenize(self, audio: Audio) -> np.ndarray:
@@ -119,4 +119,6 @@ class Qwen3Tokenizer25Model:
             or len(ref_mel) < 9
         ):
             raise UsageError(f"the voice's arrays have shapes {xvector.shape} and {ref_mel.shape}; prepare it again")
+        if not np.isfinite(xvector).all() or not np.isfinite(ref_mel).all():
+            raise UsageError("the voice holds what are no finite numbers; prepare it again")
         return xvector, ref_mel

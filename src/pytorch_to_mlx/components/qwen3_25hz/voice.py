@@ -14,16 +14,21 @@ from pytorch_to_mlx.errors import AudioError
 MELS, TRANSFORM, WINDOW, HIGHEST = 80, 1024, 640, 8000.0
 PEAK = 10 ** (-6 / 20)
 LEAST_SECONDS = 0.1  # of less, the DiT's speaker encoder would reflect more than there is
+MOST_SECONDS = 60.0
 
 
 def normed(samples: np.ndarray) -> np.ndarray:
-    """Samples, (n,), at 16 kHz with their peak at -6 dB, as `sox norm -6` leaves them.
+    """Samples, (n,), at 16 kHz, clipped, with their peak at -6 dB, as `sox norm -6` leaves them.
 
     Raises:
-        AudioError: shorter than a tenth of a second.
+        AudioError: shorter than a tenth of a second, or longer than a minute.
     """
-    if samples.size < LEAST_SECONDS * RATE:
-        raise AudioError(f"the reference lasts {samples.size / RATE:.3f} s; a voice needs more than {LEAST_SECONDS} s")
+    seconds = samples.size / RATE
+    if seconds < LEAST_SECONDS:
+        raise AudioError(f"the reference lasts {seconds:.3f} s; a voice needs more than {LEAST_SECONDS} s")
+    if seconds > MOST_SECONDS:
+        raise AudioError(f"the reference lasts {seconds:.0f} s, more than {MOST_SECONDS:g} s; cut it")
+    samples = np.clip(samples, -1, 1)
     peak = np.abs(samples).max()
     return samples * np.float32(PEAK / peak) if peak else samples
 

@@ -15,6 +15,10 @@ from pytorch_to_mlx.components.mimi import CODEBOOKS, Count, MimiEncoderConfig
 USED = 16
 
 
+MOST_SAMPLES = 2**16
+"""Of a frame of codes; the published one makes 1920."""
+
+
 @dataclass(frozen=True)
 class CodecDecoderConfig:
     """From codes to sound.
@@ -38,6 +42,8 @@ class CodecDecoderConfig:
     def __post_init__(self) -> None:
         if self.channels % 2 ** len(self.rates):
             raise ValueError(f"{self.channels} channels cannot be halved {len(self.rates)} times")
+        if self.samples_per_frame > MOST_SAMPLES:
+            raise ValueError(f"the decoder makes more than {MOST_SAMPLES} samples of a frame")
         if self.transformer.sliding_window is None:
             raise ValueError("the decoder's transformer has no sliding window")
 
