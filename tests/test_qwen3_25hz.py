@@ -222,6 +222,38 @@ def test_commands(
     assert "other.safetensors: the voice is for chatterbox" in capsys.readouterr().err
 
 
+def test_a_voice_is_prepared_on_the_command_line(
+    model: Qwen3Tokenizer25Model,
+    source: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder, recording, vector = source.parent / "mlx", tmp_path / "one.wav", tmp_path / "vector.npy"
+    Audio(SEED.speechlike(2, 0.7, 16000), 16000).write(recording)
+    xvector = np.linspace(-1, 1, model.network.config.dit.xvector, dtype=np.float32)
+    np.save(vector, xvector)
+    made = ("voice", folder, recording, "-o", tmp_path / "made.safetensors")
+    assert not run(monkeypatch, *made, "--xvector", vector)
+    expected = model.prepare_voice(Audio.read(recording), xvector)
+    saved = Voice.load(tmp_path / "made.safetensors")
+    assert saved.kind == expected.kind
+    assert saved.arrays.keys() == expected.arrays.keys()
+    assert all(np.array_equal(saved.arrays[name], expected.arrays[name]) for name in expected.arrays)
+    for said, extra in {
+        "is no array as numpy.save writes it": ("--xvector", recording),
+        "no such file": ("--xvector", tmp_path / "none.npy"),
+        "is of one recording": ("--xvector", vector, "--ref-text", "words"),
+        "holds no speech model": (),
+    }.items():
+        assert run(monkeypatch, *made, *extra) == 2
+        assert said in capsys.readouterr().err.lower()
+    for wrong, said in ((xvector[1:], "finite numbers"), (np.array(["a"]), "holds no numbers")):
+        np.save(vector, wrong)
+        assert run(monkeypatch, *made, "--xvector", vector) == 2
+        assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("change", "error", "said"),
     [

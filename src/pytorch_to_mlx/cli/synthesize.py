@@ -12,6 +12,8 @@ import typer
 from pytorch_to_mlx.errors import UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from pytorch_to_mlx.audio import Audio
     from pytorch_to_mlx.tasks import SpeechModel, Voice
 
@@ -126,6 +128,9 @@ def prepare(
     output: Annotated[Path, typer.Option("--output", "-o", help="Voice file to write, such as anna.safetensors.")],
     ref_text: RefTextOption = None,
     ref_seconds: RefSecondsOption = None,
+    xvector: Annotated[
+        Path | None, typer.Option(help="For Qwen3-TTS's 25 Hz tokenizer: what CAM++ makes of the recording, .npy.")
+    ] = None,
 ) -> None:
     """Analyse a reference recording once, for many syntheses.
 
@@ -142,12 +147,20 @@ def prepare(
     """
     from pytorch_to_mlx.audio import Audio, naming
     from pytorch_to_mlx.cli.output import check_output, load_model
-    from pytorch_to_mlx.tasks import SpeechModel
+    from pytorch_to_mlx.tasks import SpeechModel, VoicedTokenizer
 
     check_output("--output", output)
     if len(recordings) > 1 and ref_text is not None:
         raise UsageError("--ref-text is what one recording says: give one, or leave it out")
     heard = [_shortened(Audio.read(path), ref_seconds, ref_text) for path in recordings]
+    if xvector is not None:
+        if len(recordings) > 1 or ref_text is not None:
+            raise UsageError("--xvector is of one recording, whose text is not asked for")
+        tokenizer = load_model(folder, VoicedTokenizer, "tokenizer that takes --xvector", "Qwen3-TTS's 25 Hz tokenizer")
+        with naming(recordings[0]):
+            tokenizer.prepare_voice(heard[0], _vector(xvector)).save(output)
+        print(f"{output}: a voice for detokenize")
+        return
     model = load_model(folder, SpeechModel, "speech model", "ResembleAI/chatterbox --variant english")
     prepared = []
     for path, audio in zip(recordings, heard, strict=True):
@@ -203,6 +216,20 @@ def _text(text: str | None, file: Path | None) -> str:
         raise UsageError(f"--file {file}: is no text in UTF-8") from error
     except OSError as error:
         raise UsageError(f"--file {file}: cannot be read ({error.strerror})") from error
+
+
+def _vector(path: Path) -> np.ndarray:
+    import numpy as np
+
+    if not path.is_file():
+        raise UsageError(f"--xvector {path}: no such file")
+    try:
+        vector = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UsageError(f"--xvector {path}: is no array as numpy.save writes it ({error})") from error
+    if not isinstance(vector, np.ndarray) or vector.dtype.kind not in "fiu":
+        raise UsageError(f"--xvector {path}: holds no numbers")
+    return vector
 
 
 def _voice(recording: Path | None, prepared: Path | None, flag: str) -> Audio | Voice | None:

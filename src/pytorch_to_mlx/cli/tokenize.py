@@ -55,7 +55,7 @@ def detokenize(
     tokens: Annotated[Path, typer.Argument(metavar="FILE", help="JSON, as `tokenize --json` writes it.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Sound of the file's one recording, or a folder.")],
     voice: Annotated[
-        Path | None, typer.Option("--voice", help="Who says it, where tokens do not tell: a voice saved in Python.")
+        Path | None, typer.Option("--voice", help="Who says it, where tokens do not tell; of: voice --xvector.")
     ] = None,
     seed: Annotated[
         int | None, typer.Option("--seed", help="Of the noise that speech with --voice is made from.")

@@ -110,7 +110,8 @@ class Qwen3Tokenizer25Model:
         xvector, ref_mel = voice.arrays.get("xvector"), voice.arrays.get("ref_mel")
         if voice.kind != KIND or xvector is None or ref_mel is None:
             raise UsageError(
-                f"the voice is for {voice.kind or 'another model'}, not for {KIND}; make one with prepare_voice"
+                f"the voice is for {voice.kind or 'another model'}, not for {KIND}; "
+                "make one with: pytorch-to-mlx voice DIR AUDIO --xvector FILE.npy -o VOICE"
             )
         if (
             xvector.shape != (config.xvector,)
