@@ -124,6 +124,9 @@ def test_all_that_matters_is_in_the_key(
     with monkeypatch.context() as patch:
         patch.setattr(speaking, "version", lambda name: "9.9")
         assert made(narrate(["One."], tmp_path / "out", job(room), cache=cache)) == ["001"]
+    with monkeypatch.context() as patch:
+        patch.setattr(speaking, "REVISION", speaking.REVISION + 1)
+        assert made(narrate(["One."], tmp_path / "out", job(room), cache=cache)) == ["001"]
     (tmp_path / "copy.wav").write_bytes((room / "anna.wav").read_bytes())
     assert not made(narrate(["One."], tmp_path / "out", job(room, voice=str(tmp_path / "copy.wav")), cache=cache))
     assert not made(narrate(["One.", "One."], tmp_path / "out", job(room), cache=cache))

@@ -91,7 +91,7 @@ class Result:
         said: the text as it was given to the model.
         error: why it failed; empty where it did not.
         about: how it was made: its seed, how often it was said, its likeness to the voice, whether that sufficed,
-            whether the fallback said it.
+            whether the fallback said it, what the model warned of.
     """
 
     id: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from pytorch_to_mlx.service.track import SUBTITLES, Chapter, check_track, join
 
 PAUSE = 0.5
 """Seconds between segments of a track."""
+MOST_NAMED = 5
+"""Segments that a warning names: a voice's may be of thousands."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,8 @@ def narrate(
     """Say every segment of a script into a file of its own, `output/ID.wav`.
 
     What was said before on this machine comes from the cache: so a job that was cut off goes on where it stopped. What
-    fails is told in its result; the rest is delivered.
+    fails is told in its result; the rest is delivered. What the model warned of is in the results too, also where they
+    come from the cache, and is warned of at the end, with the segments' ids.
 
     Args:
         script: a file (JSON, JSON lines, CSV, SRT, plain text), or its segments: texts, or objects with a `text`.
@@ -119,7 +123,20 @@ def narrate(
         chapters = join(results, segments, pause, track)
     if audit_share is not None:
         audited = audit(results, segments, job, cache, share=audit_share, model=audit_model)
+    _tell_warnings(results)
     return Narration(results, track if chapters else None, chapters, audited)
+
+
+def _tell_warnings(results: Sequence[Result]) -> None:
+    """Each text once, with the segments that it is of: a voice's is of all that it says."""
+    told: dict[str, list[str]] = {}
+    for result in results:
+        for text in result.about.get("warnings", ()):
+            told.setdefault(text, []).append(result.id)
+    for text, ids in told.items():
+        more = f" and {len(ids) - MOST_NAMED} more" if len(ids) > MOST_NAMED else ""
+        whose = f"segment{'s' if len(ids) > 1 else ''} {', '.join(ids[:MOST_NAMED])}{more}"
+        warnings.warn(f"{whose}: {text}", stacklevel=3)
 
 
 def _check_targets(

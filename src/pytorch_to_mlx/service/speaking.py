@@ -23,9 +23,12 @@ from pytorch_to_mlx.noise import part_seed
 from pytorch_to_mlx.service.cache import ResultCache, key_of
 from pytorch_to_mlx.service.job import Job
 from pytorch_to_mlx.service.script import Segment, is_file
+from pytorch_to_mlx.service.warned import by_text, collected
 from pytorch_to_mlx.tasks import BatchSpeechModel, SpeakerEncoder, SpeechModel, Utterance, Voice, cosine
 from pytorch_to_mlx.text.normalisation import normalise
 
+REVISION = 1
+"""To be raised by whoever changes how the same settings sound: a checkout's version stays, and old sounds would too."""
 NOT_COMPUTED_WITH = {"README.md", "parity.json"}
 RETRY = 7919
 """Seeds of retries are as far apart as no texts have parts."""
@@ -42,6 +45,14 @@ class Spoken:
 
     audio: Audio
     about: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A voice, and what there was to warn of it."""
+
+    voice: Voice
+    warnings: Sequence[str] = ()
 
 
 _normalised = lru_cache(maxsize=4096)(normalise)  # a key is asked for several times
@@ -63,7 +74,7 @@ class Speaker:
 
     def __init__(self, job: Job, cache: ResultCache) -> None:
         self.job, self._cache = job, cache
-        self._voices: dict[tuple[str, str | None], Voice] = {}
+        self._voices: dict[tuple[str, str | None], _Prepared] = {}
         self._embeddings: dict[str, np.ndarray] = {}
 
     @property
@@ -100,6 +111,7 @@ class Speaker:
             check=check
             and [check.threshold, check.retries, check.encoder and _folder_hash(check.encoder, self._cache)],
             version=version("pytorch-to-mlx"),
+            revision=REVISION,
         )
 
     def speak(self, segments: Sequence[Segment]) -> list[Spoken]:
@@ -139,13 +151,17 @@ class Speaker:
     def _attempt(self, segments: Sequence[Segment], attempt: int) -> list[Spoken]:
         seed = part_seed(self.job.seed, RETRY * attempt)
         utterances = [self._utterance(segment, seed) for segment in segments]
-        sounds = self._sounds(utterances)
+        with collected() as told:
+            sounds = self._sounds(utterances)
+        shares = by_text(told, [each.text for each in utterances])
         spoken = []
-        for segment, sound in zip(segments, sounds, strict=True):
+        for segment, sound, warned in zip(segments, sounds, shares, strict=True):
             audio = Audio(change_tempo(sound.samples, sound.rate, self._speed(segment)), sound.rate)
             about: dict[str, Any] = {"seed": seed, "attempts": 1}
             if self.job.check is not None:
                 about |= self._likeness(segment, sound)
+            if warned := [*self._warned_of_voice(segment), *warned]:
+                about["warnings"] = warned
             spoken.append(Spoken(audio, about))
         return spoken
 
@@ -161,12 +177,11 @@ class Speaker:
         ]
 
     def _utterance(self, segment: Segment, seed: int) -> Utterance:
-        name = segment.voice or self.job.voice
-        recorded = name is not None and is_file(name)
+        recording = self._recording(segment)
         return Utterance(
             said(segment, self.job),
-            voice=self._prepared(segment) if recorded else None,
-            speaker=None if recorded else name,
+            voice=self._prepared(segment, recording).voice if recording else None,
+            speaker=None if recording else segment.voice or self.job.voice,
             language=segment.language or self.job.language,
             seed=seed,
         )
@@ -177,17 +192,27 @@ class Speaker:
     def _ref_text(self, segment: Segment) -> str | None:
         return segment.ref_text if segment.voice else self.job.ref_text
 
-    def _prepared(self, segment: Segment) -> Voice:
-        path, text = Path(segment.voice or self.job.voice or ""), self._ref_text(segment)
+    def _recording(self, segment: Segment) -> Path | None:
+        """Of the segment's voice, perhaps prepared; None where that is one of the model's own."""
+        name = segment.voice or self.job.voice
+        return Path(name) if name is not None and is_file(name) else None
+
+    def _warned_of_voice(self, segment: Segment) -> Sequence[str]:
+        recording = self._recording(segment)
+        return self._prepared(segment, recording).warnings if recording else ()
+
+    def _prepared(self, segment: Segment, path: Path) -> _Prepared:
+        text = self._ref_text(segment)
         known = (self._cache.checksum(path), text)
         if known not in self._voices:
             if path.suffix != ".safetensors":
-                with naming(path):
-                    self._voices[known] = self.model.prepare_voice(Audio.read(path), text)
+                with naming(path), collected() as told:
+                    voice = self.model.prepare_voice(Audio.read(path), text)
+                self._voices[known] = _Prepared(voice, told)
             elif text is not None:
                 raise UsageError(f"{path} was prepared already: its ref_text is of a recording; leave it out")
             else:
-                self._voices[known] = Voice.load(path)
+                self._voices[known] = _Prepared(Voice.load(path))
         return self._voices[known]
 
     def _voice_hash(self, name: str | None) -> str | None:
@@ -203,11 +228,13 @@ class Speaker:
         if self.job.check is None:
             return
         for segment in segments:
-            name = segment.voice or self.job.voice
-            if name is None or not is_file(name):
+            recording = self._recording(segment)
+            if recording is None:
                 raise UsageError("--check speaker compares with recordings: give --voice, or leave out the check")
-            if self.job.check.encoder is not None and Path(name).suffix == ".safetensors":
-                raise UsageError(f"--speaker-encoder hears recordings, {name} is a prepared voice: give its recording")
+            if self.job.check.encoder is not None and recording.suffix == ".safetensors":
+                raise UsageError(
+                    f"--speaker-encoder hears recordings, {recording} is a prepared voice: give its recording"
+                )
         _ = self._encoder
 
     def unload(self) -> None:
@@ -228,23 +255,24 @@ class Speaker:
 
     def _likeness(self, segment: Segment, sound: Audio) -> dict[str, Any]:
         """How much a segment sounds like its voice. One that is too short to tell passes, and says so."""
-        assert self.job.check is not None
+        recording = self._recording(segment)
+        assert self.job.check is not None and recording is not None
         if float(np.abs(sound.samples).max()) < SILENT:
             return {"similarity": -1.0, "passed": False}
-        voice = self._prepared(segment) if self._encoder is None else self._embedding(self._encoder, segment)
+        encoder = self._encoder
+        voice = self._prepared(segment, recording).voice if encoder is None else self._embedding(encoder, recording)
         _, heard = sound.passage(HEARD)
         try:
             if isinstance(voice, Voice):
                 value = self.model.likeness(heard, voice)
             else:
-                assert self._encoder is not None
-                value = cosine(self._encoder.embed(heard), voice)
+                assert encoder is not None
+                value = cosine(encoder.embed(heard), voice)
         except AudioError as error:
             return {"similarity": None, "passed": True, "unchecked": str(error)}
         return {"similarity": round(value, 4), "passed": value >= self.job.check.threshold}
 
-    def _embedding(self, encoder: SpeakerEncoder, segment: Segment) -> np.ndarray:
-        path = Path(segment.voice or self.job.voice or "")
+    def _embedding(self, encoder: SpeakerEncoder, path: Path) -> np.ndarray:
         known = self._cache.checksum(path)
         if known not in self._embeddings:
             with naming(path):
