@@ -19,6 +19,7 @@ CacheOption = Annotated[
 ]
 LimitOption = Annotated[str, typer.Option("--cache-limit", help="What it may take; the least used goes first.")]
 
+BROKEN = 1
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
@@ -74,7 +75,7 @@ def list_entries(cache: CacheOption = None) -> None:
 
 @app.command()
 def verify(cache: CacheOption = None) -> None:
-    """Read every entry; those that are not what was written are forgotten, and made again when asked for.
+    """Read every entry; those that are not what was written are removed (exit 1), and made again when asked for.
 
     Example:
 
@@ -86,6 +87,8 @@ def verify(cache: CacheOption = None) -> None:
     for key in broken:
         print(f"broken, and removed: {key[:12]}")
     print(f"{count - len(broken)} of {count} entries are whole")
+    if broken:
+        raise typer.Exit(BROKEN)
 
 
 @app.command()

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,10 +15,12 @@ from pytorch_to_mlx.cli.cache import CacheOption, LimitOption
 from pytorch_to_mlx.errors import UsageError
 
 if TYPE_CHECKING:
-    from pytorch_to_mlx.service.job import Job
+    from pytorch_to_mlx.service.job import Job, Result
     from pytorch_to_mlx.service.script import Segment
 
 FAILED = 1
+SECONDS_BETWEEN_LINES = 10.0
+"""Of progress, where a log or another program reads it."""
 
 
 class Check(StrEnum):
@@ -123,6 +126,8 @@ def command(
             result.error or f"likeness {result.about.get('similarity')} to its voice, below --threshold {threshold:g}"
         )
         print(f"pytorch-to-mlx: segment {result.id}: {reason}", file=sys.stderr)
+    if track is not None and narration.track is None:
+        print(f"pytorch-to-mlx: --track {track} was not written: no segment could be said", file=sys.stderr)
     if narration.unchecked:
         print(f"pytorch-to-mlx: too short to tell whose voice it is: {', '.join(narration.unchecked)}", file=sys.stderr)
     for each in narration.audited:
@@ -164,14 +169,17 @@ def _share(given: str) -> float:
 
 @contextmanager
 def _progress(segments: Sequence[Segment]) -> Iterator[Any]:
-    """Letters that are said, and the time that the rest will take, on standard error after two seconds."""
+    """What is said, and the time that the rest will take, on standard error: a bar after two seconds, or lines."""
     import sys
 
     from tqdm import tqdm
 
+    if not sys.stderr.isatty():
+        yield _Lines(segments).advance
+        return
     letters = sum(len(segment.text) for segment in segments)
     shape = "{percentage:3.0f}% of {total} letters [{elapsed}, {remaining} left{postfix}]"
-    with tqdm(total=letters, delay=2, disable=not sys.stderr.isatty(), bar_format=shape) as bar:
+    with tqdm(total=letters, delay=2, bar_format=shape) as bar:
         failed = [0]
 
         def advance(result: Any, segment: Segment) -> None:
@@ -181,3 +189,38 @@ def _progress(segments: Sequence[Segment]) -> Iterator[Any]:
             bar.update(len(segment.text))
 
         yield advance
+
+
+class _Lines:
+    """Progress for a log: a line now and then, and a last one."""
+
+    def __init__(self, segments: Sequence[Segment]) -> None:
+        self._rest = sum(len(segment.text) for segment in segments)
+        self._count, self._done, self._failed = len(segments), 0, 0
+        self._computed, self._work = 0, 0.0
+        self._started = self._told = monotonic()
+
+    def advance(self, result: Result, segment: Segment) -> None:
+        """Take a segment's result."""
+        self._done += 1
+        self._rest -= len(segment.text)
+        self._failed += not result.passed
+        if not result.from_cache and not result.error:
+            self._computed += len(segment.text)
+            self._work += result.seconds
+        if self._done == self._count or monotonic() - self._told >= SECONDS_BETWEEN_LINES:
+            self._told = monotonic()
+            self._tell(self._told - self._started)
+
+    def _tell(self, seconds: float) -> None:
+        import sys
+
+        from tqdm import tqdm
+
+        told = f"{self._done} of {self._count} segments in {tqdm.format_interval(seconds)}"
+        if self._rest and self._computed:
+            spent = min(self._work, seconds)  # several workers do more than one second's work in a second
+            told += f", {tqdm.format_interval(spent * self._rest / self._computed)} left"
+        if self._failed:
+            told += f", {self._failed} failed"
+        print(f"pytorch-to-mlx: {told}", file=sys.stderr, flush=True)

@@ -15,8 +15,9 @@ from pytorch_to_mlx.errors import CacheError, MissingDependencyError, PytorchToM
 from pytorch_to_mlx.files import drafted
 from pytorch_to_mlx.service.cache import ResultCache
 from pytorch_to_mlx.service.job import Job, Result
+from pytorch_to_mlx.service.memory import lacks_memory
 from pytorch_to_mlx.service.script import Segment
-from pytorch_to_mlx.service.speaking import Speaker, Spoken, lacks_memory, said
+from pytorch_to_mlx.service.speaking import Speaker, Spoken, said
 
 OUT_OF_MEMORY = "out_of_memory"
 """What is told of a segment that memory did not suffice for."""

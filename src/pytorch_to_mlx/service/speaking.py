@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -22,6 +21,7 @@ from pytorch_to_mlx.loading import load
 from pytorch_to_mlx.noise import part_seed
 from pytorch_to_mlx.service.cache import ResultCache, key_of
 from pytorch_to_mlx.service.job import Job
+from pytorch_to_mlx.service.memory import check_room
 from pytorch_to_mlx.service.script import Segment, is_file
 from pytorch_to_mlx.service.warned import by_text, collected
 from pytorch_to_mlx.tasks import BatchSpeechModel, SpeakerEncoder, SpeechModel, Utterance, Voice, cosine
@@ -36,7 +36,6 @@ HEARD = 10.0
 """Seconds of a segment that its voice is told by: more is no better, and references may not be long."""
 SILENT = 1e-3
 """No voice at all: 60 dB below the loudest there can be."""
-_NO_MEMORY = re.compile(r"out of memory|bad_alloc|\[malloc\]|metal::malloc|insufficient memory|cudaMalloc", re.I)
 
 
 @dataclass(frozen=True)
@@ -64,11 +63,6 @@ def said(segment: Segment, job: Job) -> str:
     return _normalised(text, segment.language or job.language) if job.normalize else text
 
 
-def lacks_memory(error: BaseException) -> bool:
-    """Whether an error says that memory did not suffice."""
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error))))
-
-
 class Speaker:
     """The model of a job, loaded when it is first needed, and its voices, prepared once."""
 
@@ -84,7 +78,8 @@ class Speaker:
 
     @cached_property
     def model(self) -> SpeechModel:
-        """Raises `UsageError` if the folder holds another kind of model."""
+        """Raises `UsageError` if the folder holds another kind of model, `MemoryError` if there is no room for it."""
+        check_room(self.job.model)
         model = load(self.job.model)
         if not isinstance(model, SpeechModel):
             raise UsageError(f"{self.job.model} holds no speech model; give one with --model")
