@@ -177,9 +177,27 @@ def test_where_memory_does_not_suffice_the_fallback_speaks(
     assert [result.id for result in helped.results if result.about.get("fallback")] == ["s3"]
 
 
-def test_speech_unlike_its_voice_is_said_again(room: Path, tmp_path: Path, cache: ResultCache) -> None:
-    strict = narrate(SEGMENTS[:2], tmp_path / "strict", job(room, check=SpeakerCheck(1.0, retries=2)), cache=cache)
+def test_speech_unlike_its_voice_is_said_again(
+    room: Path, tmp_path: Path, cache: ResultCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[list[int]] = []
+    sounds = Speaker._sounds
+
+    def recorded(self: Speaker, utterances: Sequence[Utterance]) -> list[Audio]:
+        seeds.append([each.seed for each in utterances])
+        return sounds(self, utterances)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Speaker, "_sounds", recorded)
+        strict = narrate(SEGMENTS[:2], tmp_path / "strict", job(room, check=SpeakerCheck(1.0, retries=2)), cache=cache)
     assert [result.about["attempts"] for result in strict.results] == [3, 3] and len(strict.failed) == 2
+    assert [len(set(each)) for each in seeds] == [1, 1, 1] and len({each[0] for each in seeds}) == 3, "other seeds"
+    model = load(room / "model")
+    voice = model.prepare_voice(Audio.read(room / "anna.wav"))
+    for result, text in zip(strict.results, TEXTS, strict=False):
+        alone = model.synthesize(text, voice=voice, seed=result.about["seed"], **SHORT)
+        assert result.path and result.about["seed"] in {each[0] for each in seeds}
+        np.testing.assert_allclose(Audio.read(result.path).samples, alone.samples, atol=2e-4)
     assert all(path.exists() for path in (tmp_path / "strict" / f"s{n}.wav" for n in range(2))), (
         "delivered all the same"
     )

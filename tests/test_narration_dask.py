@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cli_room import run
 from distributed import LocalCluster
 from small_narration import job, write_narrator
 
@@ -58,7 +60,12 @@ def workers(address: str, tmp_path: Path) -> Iterator[list[subprocess.Popen[byte
 
 
 def test_nothing_is_lost_and_nothing_done_twice(
-    room: Path, tmp_path: Path, address: str, workers: list[subprocess.Popen[bytes]]
+    room: Path,
+    tmp_path: Path,
+    address: str,
+    workers: list[subprocess.Popen[bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     mine = ResultCache(tmp_path / "mine")
     narrate(LINES[:THERE], tmp_path / "out", job(room), cache=mine)
@@ -89,6 +96,16 @@ def test_nothing_is_lost_and_nothing_done_twice(
     for theirs, ours in zip(narration.results, here.results, strict=False):
         assert theirs.path and ours.path
         np.testing.assert_allclose(Audio.read(theirs.path).samples, Audio.read(ours.path).samples, atol=1e-3)
+
+    (tmp_path / "more.json").write_text(json.dumps([LINES[0], "One more line.", "And another."]))
+    words = ["-m", room / "model", "--voice", room / "anna.wav", "--setting", "max_tokens=6", "--dask", address]
+    words += ["-o", tmp_path / "more", "--cache", tmp_path / "mine", "--track", tmp_path / "more.wav"]
+    capsys.readouterr()
+    assert run(monkeypatch, "narrate", tmp_path / "more.json", *words) == 0, "on the command line, by who is left"
+    told = json.loads(capsys.readouterr().out)
+    assert [each["from_cache"] for each in told["segments"]] == [True, False, False] and told["track"]["chapters"]
+    assert all(Path(each["path"]).is_file() for each in told["segments"])
+    assert len(keys("second") - second) == 2 and len(mine.entries()) == len(LINES) + 2
 
 
 def test_a_worker_with_another_model_is_refused(room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

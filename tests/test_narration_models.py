@@ -1,0 +1,105 @@
+"""Which models narrate, how they are told who speaks, and in which order they are given what they say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_room import run
+from small_narration import SHORT, job, write_narrator
+from small_qwen3_tts import write_model
+
+from pytorch_to_mlx import Audio, convert, load
+from pytorch_to_mlx.service.cache import ResultCache
+from pytorch_to_mlx.service.job import Job
+from pytorch_to_mlx.service.narration import narrate
+from pytorch_to_mlx.service.narrator import AHEAD
+from pytorch_to_mlx.service.script import Segment
+from pytorch_to_mlx.service.speaking import Speaker, Spoken
+
+CLOSE = 2e-4  # 16-bit samples beside floats
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    for kind in ("custom-voice", "voice-design"):
+        convert(write_model(f"qwen3_tts-1.7b-{kind}", folder / f"{kind}-source"), folder / kind, dtype="float32")
+    return write_narrator(folder)
+
+
+def heard(path: Path | str) -> np.ndarray:
+    return Audio.read(path).samples
+
+
+def test_voices_by_name(room: Path, tmp_path: Path) -> None:
+    script = ["One.", {"text": "One.", "voice": "vivian"}, {"text": "One.", "voice": "nobody"}]
+    told = Job(room / "custom-voice", voice="ryan", settings=SHORT)
+    narration = narrate(script, tmp_path / "out", told, cache=ResultCache(tmp_path / "cache"))
+    model = load(room / "custom-voice")
+    for result, speaker in zip(narration.results, ("ryan", "vivian"), strict=False):
+        assert result.path and not result.from_cache
+        expected = model.synthesize("One.", speaker=speaker, **SHORT).samples
+        np.testing.assert_allclose(heard(result.path), expected, atol=CLOSE)
+    assert not np.array_equal(heard(tmp_path / "out" / "001.wav"), heard(tmp_path / "out" / "002.wav"))
+    assert [result.id for result in narration.failed] == ["003"]
+    assert "nobody is none of the model's; it has eric, ryan, vivian" in narration.results[2].error
+
+
+def test_voices_by_description(
+    room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "s.json").write_text('["One.", "Two and two."]')
+    given = (
+        "-m",
+        room / "voice-design",
+        "--cache",
+        tmp_path / "c",
+        "--setting",
+        "max_tokens=6",
+        "-o",
+        tmp_path / "out",
+    )
+    model = load(room / "voice-design")
+    for instruct in ("An old man, calm and slow", "A child"):  # which is in the key
+        assert run(monkeypatch, "narrate", tmp_path / "s.json", *given, "--setting", f"instruct={instruct}") == 0
+        told = json.loads(capsys.readouterr().out)["segments"]
+        assert not any(each["from_cache"] for each in told)
+        for each, text in zip(told, ("One.", "Two and two."), strict=True):
+            expected = model.synthesize(text, instruct=instruct, **SHORT).samples
+            np.testing.assert_allclose(heard(each["path"]), expected, atol=CLOSE)
+    assert run(monkeypatch, "narrate", tmp_path / "s.json", *given) == 1
+    assert "describe the voice" in capsys.readouterr().err
+
+
+def test_alike_lengths_are_said_together_and_delivered_in_order(
+    room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths = [5, 1, 9, 3, 8, 2, 7, 4, 6]
+    script = [{"id": f"long{length}", "text": "a" * length} for length in lengths]
+    calls: list[list[str]] = []
+    speak = Speaker.speak
+
+    def recorded(self: Speaker, segments: Sequence[Segment]) -> list[Spoken]:
+        calls.append([segment.id for segment in segments])
+        return speak(self, segments)
+
+    monkeypatch.setattr(Speaker, "speak", recorded)
+    narration = narrate(script, tmp_path / "out", job(room), cache=ResultCache(tmp_path / "cache"))
+    assert [len(call) for call in calls] == [AHEAD, AHEAD, 1]
+    assert [set(call) for call in calls] == [
+        {"long1", "long2", "long3", "long4"},
+        {"long5", "long6", "long7", "long8"},
+        {"long9"},
+    ]
+    assert [result.id for result in narration.results] == [f"long{length}" for length in lengths]
+    model = load(room / "model")
+    voice = model.prepare_voice(Audio.read(room / "anna.wav"))
+    for result, length in zip(narration.results, lengths, strict=True):
+        assert result.path and result.said == "a" * length
+        if length in (1, 5, 9):
+            expected = model.synthesize("a" * length, voice=voice, **SHORT).samples
+            np.testing.assert_allclose(heard(result.path), expected, atol=CLOSE)
