@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
@@ -11,17 +12,21 @@ from types import SimpleNamespace
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 import pytest
 from cli_room import run
-from small_narration import TEXTS, write_narrator
+from small_narration import RATE, TEXTS, job, write_narrator
 
-from pytorch_to_mlx import convert
+from pytorch_to_mlx import Audio, convert
 from pytorch_to_mlx.cli import narrate as verb
+from pytorch_to_mlx.errors import UsageError
 from pytorch_to_mlx.models.qwen3_tts import guard
 from pytorch_to_mlx.service import memory
 from pytorch_to_mlx.service.cache import ResultCache
 from pytorch_to_mlx.service.job import Result
+from pytorch_to_mlx.service.narration import narrate
 from pytorch_to_mlx.service.script import as_segments
+from pytorch_to_mlx.service.speaking import Speaker
 
 DOCS = Path(__file__).parent.parent / "docs" / "narration.md"
 
@@ -37,6 +42,78 @@ def given(room: Path, tmp_path: Path) -> list[str | Path]:
     (tmp_path / "s.json").write_text(json.dumps(TEXTS))
     words = [tmp_path / "s.json", "-m", room / "model", "--voice", room / "anna.wav", "-o", tmp_path / "out"]
     return [*words, "--cache", tmp_path / "c", "--setting", "max_tokens=5"]
+
+
+def stdin(text: str) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(text.encode()))
+
+
+def test_json_in_and_out(
+    room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("-m", room / "model", "--voice", room / "anna.wav", "--cache", tmp_path / "c", "--setting", "max_tokens=5")
+    monkeypatch.setattr(sys, "stdin", stdin('["One.", {"id": "two", "text": "Two."}]'))
+    assert run(monkeypatch, "narrate", "-", *given, "-o", tmp_path / "out", "--track", tmp_path / "all.flac") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [each["id"] for each in told["segments"]] == ["001", "two"] and told["failed"] == []
+    assert told["track"]["subtitles"].endswith("all.srt") and len(told["track"]["chapters"]) == 2
+    monkeypatch.setattr(sys, "stdin", stdin('["One.", {"text": "Two.", "voice": "nobody.wav"}]'))
+    assert run(monkeypatch, "narrate", "-", *given, "-o", tmp_path / "out") == 1
+    out, err = capsys.readouterr()
+    told = json.loads(out)
+    assert told["failed"] == ["002"] and told["segments"][0]["from_cache"]
+    assert "segment 002: nobody.wav: cannot be read" in err
+    assert run(monkeypatch, "cache", "list", "--cache", tmp_path / "c") == 0
+    listed = capsys.readouterr().out
+    assert "2 entries" in listed and "One." in listed
+    assert run(monkeypatch, "cache", "verify", "--cache", tmp_path / "c") == 0
+    assert "2 of 2 entries are whole" in capsys.readouterr().out
+    assert run(monkeypatch, "cache", "prune", "--cache", tmp_path / "c", "--cache-limit", "1kB") == 0
+    assert run(monkeypatch, "cache", "clear", "--cache", tmp_path / "c") == 0
+    assert "0 entries removed" in capsys.readouterr().out
+
+
+def test_a_dry_run_shows_what_would_be_said(
+    room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = tmp_path / "s.txt"
+    script.write_text("The speed is 3.4 m/s.\n\nE = mc²")
+    assert run(monkeypatch, "narrate", script, "-m", "absent", "--dry-run") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "001  The speed is three point four meters per second.",
+        "002  E equals m c squared",
+    ]
+    assert run(monkeypatch, "narrate", script, "-m", "absent", "--dry-run", "--no-normalize") == 0
+    assert "3.4 m/s" in capsys.readouterr().out
+
+
+REFUSED = {
+    "no output": ((), "--output names the folder"),
+    "no model": (("-o", "out", "-m", "absent"), "absent: holds no converted model"),
+    "share": (("-o", "out", "--audit", "0%"), "--audit 0%: write a share such as 5%"),
+    "speed": (("-o", "out", "--speed", "9"), "--speed 9 is not within 0.5 to 2"),
+    "setting": (("-o", "out", "--setting", "temperature"), "write name=value"),
+    "threshold": (("-o", "out", "--check", "speaker", "--threshold", "2"), "--threshold 2 is not within -1 to 1"),
+    "format": (("-o", "out", "--format", "m4a"), "--format m4a is none of wav, flac, ogg, mp3"),
+    "reserved": (("-o", "out", "--setting", "seed=3"), "--setting seed is no setting of a model"),
+    "cache": (("-o", "out", "--cache", "s.txt/c"), "cannot hold a cache"),
+    "limit": (("-o", "out", "--cache-limit", "big"), "--cache-limit big: write a size such as 500MB"),
+    "scheduler": (("-o", "out", "--dask", "tcp://127.0.0.1:1"), "no scheduler answers there"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_refused(
+    room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    from pytorch_to_mlx.service import distributed
+
+    monkeypatch.setattr(distributed, "SECONDS_TO_CONNECT", 2)
+    monkeypatch.chdir(tmp_path)
+    Path("s.txt").write_text("Hello.")
+    given, message = REFUSED[case]
+    assert run(monkeypatch, "narrate", "s.txt", "--cache", "cache", "-m", room / "model", *given) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_as_a_subprocess_with_json_on_both_ends(room: Path, tmp_path: Path) -> None:
@@ -177,3 +254,33 @@ def test_a_verification_tells_of_broken_entries(
     assert run(monkeypatch, "narrate", *given) == 0
     told = json.loads(capsys.readouterr().out)
     assert [each["from_cache"] for each in told["segments"]].count(False) == 1
+
+
+def test_speech_too_short_to_tell_is_named(
+    room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tone = np.sin(np.arange(1200) / 5).astype(np.float32)
+    monkeypatch.setattr(Speaker, "_sounds", lambda self, utterances: [Audio(tone, RATE) for _ in utterances])
+    (tmp_path / "s.txt").write_text("Hi.")
+    given = ("-m", room / "model", "--voice", room / "anna.wav", "--cache", tmp_path / "c", "-o", tmp_path / "o")
+    assert run(monkeypatch, "narrate", tmp_path / "s.txt", *given, "--check", "speaker") == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["unchecked"] == ["001"] and "too short to tell whose voice it is: 001" in err
+
+
+def test_an_audit_that_fails_spoils_nothing(
+    room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def short(self: Speaker) -> None:
+        raise RuntimeError("[malloc] out of memory")
+
+    monkeypatch.setattr(Speaker, "as_float32", short)
+    (tmp_path / "s.txt").write_text("Hi.")
+    given = ("-m", room / "model", "--voice", room / "anna.wav", "--cache", tmp_path / "c", "-o", tmp_path / "o")
+    given = (*given, "--setting", "max_tokens=5", "--track", tmp_path / "t.wav", "--audit", "100%")
+    assert run(monkeypatch, "narrate", tmp_path / "s.txt", *given) == 1
+    out, err = capsys.readouterr()
+    assert json.loads(out)["track"] and (tmp_path / "t.wav").exists()
+    assert "audit of segment 001: [malloc] out of memory" in err
+    with pytest.raises(UsageError, match="--audit 500% is not within"):
+        narrate(["Hi."], tmp_path / "o", job(room), audit_share=5)

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_room import run
-from small_narration import SHORT, job, write_narrator
+from small_chatterbox import drawn_voice, small_chatterbox
+from small_narration import SEGMENTS, SHORT, TEXTS, job, made, said, write_narrator
 from small_qwen3_tts import write_model
 
 from pytorch_to_mlx import Audio, convert, load
+from pytorch_to_mlx.service import speaking
 from pytorch_to_mlx.service.cache import ResultCache
 from pytorch_to_mlx.service.job import Job
 from pytorch_to_mlx.service.narration import narrate
@@ -29,6 +31,11 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for kind in ("custom-voice", "voice-design"):
         convert(write_model(f"qwen3_tts-1.7b-{kind}", folder / f"{kind}-source"), folder / kind, dtype="float32")
     return write_narrator(folder)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> ResultCache:
+    return ResultCache(tmp_path / "cache")
 
 
 def heard(path: Path | str) -> np.ndarray:
@@ -103,3 +110,39 @@ def test_alike_lengths_are_said_together_and_delivered_in_order(
         if length in (1, 5, 9):
             expected = model.synthesize("a" * length, voice=voice, **SHORT).samples
             np.testing.assert_allclose(heard(result.path), expected, atol=CLOSE)
+
+
+def test_chatterbox_says_one_after_the_other(
+    tmp_path: Path, cache: ResultCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "chatterbox"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    model = small_chatterbox(folder)
+    monkeypatch.setattr(speaking, "load", lambda path: model)
+    drawn_voice().save(tmp_path / "anna.safetensors")
+    told = Job(folder, voice=str(tmp_path / "anna.safetensors"), settings={"max_tokens": 8, "watermark": False})
+    seen: list[str] = []
+    first = narrate(
+        SEGMENTS[:3], tmp_path / "out", told, cache=cache, progress=lambda result, segment: seen.append(result.id)
+    )
+    assert not first.failed, first.failed[0].error
+    assert seen == ["s0", "s1", "s2"] and made(first) == seen
+    alone = model.synthesize(TEXTS[1], voice=drawn_voice(), seed=0, max_tokens=8, watermark=False)
+    np.testing.assert_allclose(Audio.read(tmp_path / "out" / "s1.wav").samples, alone.samples, atol=1 / 2**14)
+    assert not made(narrate(SEGMENTS[:3], tmp_path / "again", told, cache=cache))
+    named = narrate([{"text": "Hi.", "voice": "ryan"}], tmp_path / "named", told, cache=cache)
+    assert "leave out --speaker" in named.failed[0].error
+
+
+def test_voices_of_segments(room: Path, tmp_path: Path, cache: ResultCache) -> None:
+    anna = str(room / "anna.wav")
+    script = [
+        {"id": "job", "text": "Hi."},
+        {"id": "own", "text": "Hi.", "voice": anna},
+        {"id": "heard", "text": "Hi.", "voice": anna, "ref_text": "what it says"},
+    ]
+    narration = narrate(script, tmp_path / "out", job(room, ref_text="what it says"), cache=cache)
+    assert not narration.failed and len(made(narration)) == 2, "the job's and the last are the same"
+    sounds = said(narration)
+    assert sounds[0] == sounds[2] != sounds[1]
