@@ -1,4 +1,4 @@
-"""The best passage of a long recording, for models that hear a voice from a few seconds."""
+"""Where people speak in a recording, and its best passage, for models that hear a voice from a few seconds."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import numpy as np
 
 FRAME = 0.02  # seconds
 QUIET = 35.0  # decibels below what is loud in the recording: a pause
+BREATH = 25.0  # the same, with breath and reverberation
+LOUD = 10  # frames: what is as loud as these is no click
 CLIPPED = 0.999
 
 
@@ -25,8 +27,8 @@ def best_passage(samples: np.ndarray, rate: int, seconds: float) -> tuple[int, i
     frames = samples.size // size
     if samples.size <= length or frames == 0:
         return 0, samples.size
-    framed = samples[: frames * size].reshape(frames, size).astype(np.float64)
-    level = 10 * np.log10(np.mean(framed**2, axis=1) + 1e-12)
+    framed = samples[: frames * size].reshape(frames, size)
+    level = _levels(framed)
     speech = level > np.quantile(level, 0.95) - QUIET
     clipped = (np.abs(framed) >= CLIPPED).mean(axis=1)
     window = max(1, length // size)
@@ -40,3 +42,19 @@ def best_passage(samples: np.ndarray, rate: int, seconds: float) -> tuple[int, i
         last -= 1
     last = last if pause[last] else first + window
     return first * size, last * size
+
+
+def seconds_of_speech(samples: np.ndarray, rate: int) -> float:
+    """How long somebody speaks in a recording (n,) float32, pauses left out."""
+    size = max(1, round(FRAME * rate))
+    frames = samples.size // size
+    if frames < LOUD:
+        return samples.size / rate
+    level = _levels(samples[: frames * size].reshape(frames, size))
+    loud = np.partition(level, -LOUD)[-LOUD]
+    return float(np.sum(level > loud - BREATH)) * size / rate
+
+
+def _levels(framed: np.ndarray) -> np.ndarray:
+    """Decibels of frames (frames, samples)."""
+    return 10 * np.log10(np.mean(framed.astype(np.float64) ** 2, axis=1) + 1e-12)

@@ -37,6 +37,7 @@ CODES = 16
 ROLE, ENDING, REFERENCE_ENDING = 3, 5, 2
 GREEDY = {"do_sample": False, "subtalker_dosample": False}
 ENDED = -1
+LONG = 100  # frames
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ def _doubled(model: Any) -> Iterator[None]:
 def plans(model: Any, small: bool) -> dict[str, tuple[list[Given], dict[str, Any], int]]:
     """By case: utterances, settings of `generate`, and how many frames."""
     make = functools.partial(given, model)
-    long, few = (6, 2) if small else (100, 4)
+    long, few = (6, 2) if small else (LONG, 4)
     kind = model.config.tts_model_type
     sampled = {"do_sample": True, "subtalker_dosample": True}
     streamed = {"non_streaming_mode": False}
@@ -175,7 +176,7 @@ def plans(model: Any, small: bool) -> dict[str, tuple[list[Given], dict[str, Any
         bare = make(3, 9, language="german", embedding=True)
         return {
             "talker/greedy": ([clone], GREEDY | streamed, long),
-            "talker/sampled": ([bare], sampled | streamed, 2 if small else 30),
+            "talker/sampled": ([bare], sampled | streamed, 2 if small else LONG),
             "talker/reference-whole": ([clone], GREEDY | whole, few),
             "talker/reference-longer": ([longer], GREEDY | streamed, few),
             "talker/embedding-whole": ([bare], GREEDY | whole, few),
@@ -188,7 +189,7 @@ def plans(model: Any, small: bool) -> dict[str, tuple[list[Given], dict[str, Any
         left = make(3, 9, speaker="vivian", **told)
         return {
             "talker/greedy": ([named], GREEDY | whole, long),
-            "talker/sampled": ([left], sampled | whole, 2 if small else 30),
+            "talker/sampled": ([left], sampled | whole, 2 if small else LONG),
             "talker/dialect": ([dialect], GREEDY | whole, few),
             "talker/streamed": ([named], GREEDY | streamed, few),
             "talker/batch": ([named, dialect, left], GREEDY | whole, few if small else 12),
@@ -197,7 +198,7 @@ def plans(model: Any, small: bool) -> dict[str, tuple[list[Given], dict[str, Any
     other = make(2, 12, instruction=5)
     return {
         "talker/greedy": ([design], GREEDY | whole, long),
-        "talker/sampled": ([other], sampled | whole, 2 if small else 30),
+        "talker/sampled": ([other], sampled | whole, 2 if small else LONG),
         "talker/streamed": ([other], GREEDY | streamed, few),
         "talker/batch": ([design, other], GREEDY | whole, few if small else 12),
     }
@@ -233,7 +234,7 @@ def add(
         if not all(np.array_equal(again[name], taps[name]) for name in ("first", "others")):
             raise SystemExit(f"case {case}: float64 says other codes than float32; draw other weights")
         wide = {name: np.asarray(tap, np.float64) for name, tap in again.items() if name.endswith("scores")}
-    alive = _alive(taps) if case == "talker/greedy" else {}
+    alive = _alive(taps) if case == "talker/greedy" or (case == "talker/sampled" and not small) else {}
     if small:  # the largest, by which ties are told
         taps = {name: tap for name, tap in taps.items() if not name.endswith("scores")}
     inputs: dict[str, np.ndarray] = {
@@ -249,14 +250,14 @@ def add(
 
 
 def _alive(taps: Taps) -> dict[str, float]:
-    """The least share of distinct codes in a codebook, and how sure upstream is of the least sure code."""
+    """The least share of distinct codes in a codebook; of greedy ones, how sure upstream is of the least sure code."""
     frames = np.column_stack([taps["first"], taps["others"].reshape(-1, CODES - 1)])
+    distinct = min(len(np.unique(column)) for column in frames.T)
     gaps = []
-    for name in ("first_scores", "other_scores"):
+    for name in taps.keys() & {"first_scores", "other_scores"}:
         second, first = np.partition(taps[name], -2)[:, -2:].T
         gaps.append(float((first - second).min()))
-    distinct = min(len(np.unique(column)) for column in frames.T)
-    return {"distinct_share": distinct / len(frames), "least_gap": min(gaps)}
+    return {"distinct_share": distinct / len(frames)} | ({"least_gap": min(gaps)} if gaps else {})
 
 
 @torch.inference_mode()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 FRAMES_PER_SECOND = 12.5
-WATCHED, LONGEST_PERIOD, ALIKE = 50, 12, 0.96
-"""Four seconds that are what was said up to one second before, but for two frames, are a loop."""
+WATCHED, LONGEST_PERIOD, ALIKE = 50, 50, 0.96
+"""Four seconds that are what was said up to four seconds before, but for two frames, are a loop."""
 FIRST_SECONDS, SECONDS_PER_TOKEN = 5.0, 1.5
 """Several times as long as people take for a text."""
 
@@ -23,11 +23,12 @@ class Guard:
         self._said.append(int(frame[0]))
         if len(self._said) >= self._most:
             return f"goes on after {self._most / FRAMES_PER_SECOND:.0f} s"
-        recent = np.array(self._said[-WATCHED - LONGEST_PERIOD :])
-        if len(recent) == WATCHED + LONGEST_PERIOD and any(_repeats(recent, p) for p in range(1, LONGEST_PERIOD + 1)):
-            return "repeats itself"
-        return ""
+        return "repeats itself" if _repeats(np.array(self._said[-WATCHED - LONGEST_PERIOD :])) else ""
 
 
-def _repeats(codes: np.ndarray, period: int) -> bool:
-    return float(np.mean(codes[-WATCHED:] == codes[-WATCHED - period : -period])) >= ALIKE
+def _repeats(codes: np.ndarray) -> bool:
+    """Whether the last of the codes are those some steps before."""
+    if len(codes) <= WATCHED:
+        return False
+    before = np.lib.stride_tricks.sliding_window_view(codes[:-1], WATCHED)
+    return float(np.mean(before == codes[-WATCHED:], axis=1).max()) >= ALIKE

@@ -49,6 +49,11 @@ class Part:
     number: int
     seed: int
 
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"part {self.number + 1} ({' '.join(self.segment.text.split()[:6])!r})"
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -316,7 +321,7 @@ class Qwen3TTSModel:
     def _spoken(self, parts: Sequence[Part], plan: Plan) -> Iterator[tuple[Part, np.ndarray]]:
         """Frames (codes,) of some parts at once, each with its part, as they come; sampled as `plan` says."""
         noises = [SeededNoise(part.seed) for part in parts]
-        open_parts = {id(part): Guard(len(part.request.text)) for part in parts}
+        open_parts = {id(part): Guard(self.tokenizer.length(part.request.text)) for part in parts}
         requests = [part.request for part in parts]
         for frames in self.frames(requests, plan.sampling, noises, plan.max_tokens):
             for part, frame in zip(parts, frames, strict=True):
@@ -327,11 +332,13 @@ class Qwen3TTSModel:
                     continue
                 yield part, frame
                 if reason := open_parts[id(part)].push(frame):
-                    begins = " ".join(part.segment.text.split()[:6])
-                    warn(f"part {part.number + 1} ({begins!r}) {reason}, and was ended there; try another seed")
+                    warn(f"{part.name} {reason}, and was ended there; try another seed")
                     del open_parts[id(part)]
             if not open_parts:
                 return
+        for part in parts:
+            if id(part) in open_parts:
+                warn(f"{part.name} does not end within --max-tokens {plan.max_tokens}, and was cut off there")
 
     def _session(self, request: Request) -> DecodingSession:
         """Where the sound of a request begins: behind that of its reference, which is decoded once for many."""

@@ -44,6 +44,7 @@ class TextTokenizer:
         self.tokenizer = read_tokenizer(folder)
         if max(self.tokenizer.get_vocab().values(), default=0) >= vocabulary:
             raise FolderError(f"{folder / FILE}: has tokens that the model has not; convert the model again")
+        self._around = len(self.said("a")) - 1
 
     def said(self, text: str) -> list[int]:
         """Of a text to be said. Raises `UsageError` if there is none."""
@@ -51,6 +52,10 @@ class TextTokenizer:
         if not (text := text.strip()):
             raise UsageError("there is no text to say; give some with --text or --file")
         return self._ids(f"<|im_start|>assistant\n{text}<|im_end|>\n<|im_start|>assistant\n")
+
+    def length(self, said: list[int]) -> int:
+        """Of the text alone, of what `said` gave."""
+        return len(said) - self._around
 
     def heard(self, text: str) -> list[int]:
         """Of what a reference says, which is something."""
