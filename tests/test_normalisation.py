@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -29,7 +32,7 @@ SAID = {
     "12 km/h, i.e. 3.4 m/s": "twelve kilometers per hour, i.e. three point four meters per second",
     "1 m wide, 2 ft high": "one meter wide, two feet high",
     "25°C or 30°": "twenty five degrees Celsius or thirty degrees",
-    "9.81 m/s²": "nine point eight one meters per square second",
+    "9.81 m/s²": "nine point eight one meters per second squared",
     "10 m², 4 km^2": "ten square meters, four square kilometers",
     "10 µm, 100 mV, 5.2 MHz, 230V": "ten micrometers, one hundred millivolts, five point two megahertz, two hundred "
     "and thirty volts",
@@ -55,7 +58,8 @@ SAID = {
     "Ωμέγα is Greek": "Ωμέγα is Greek",
     "Version 1.2.3 is out": "Version one point two point three is out",
     "version v2.0.1": "version two point zero point one",
-    "section 3.2.1; IP 192.168.1.1": "section three.two point one; IP one nine two dot one six eight dot one dot one",
+    "section 3.2.1; IP 192.168.1.1": "section three point two point one; IP one nine two dot one six eight "
+    "dot one dot one",
     "at 3 A.M. / 2 A.M.": "at three AM / two AM",
     "the 2000s; 1000s of people": "the two thousands; thousands of people",
     "wait 30s; in the 30s and the '30s": "wait thirty seconds; in the thirties and the thirties",
@@ -63,15 +67,15 @@ SAID = {
     "70 F; a 10 K; seat 12 F; row 5 L; 2 B. Smiths; 1 T. rex; gate 7 B": (
         "seventy F; a ten K; seat twelve F; row five L; two B. Smiths; one T. rex; gate seven B"
     ),
-    "555-1234 or 5-6": "five hundred and fifty five to one thousand two hundred and thirty four or five to six",
+    "555-1234 or 5-6": "five five five, one two three four or five to six",
     "yes or no? - or +": "yes or no? - or +",
     "w/o, s/he, c/o, n/a, b/c, w/ me, a/c, i/o, he/it, y/n": "w/o, s/he, c/o, n/a, b/c, w/ me, a/c, i/o, he/it, y/n",
-    "in km/h; m/s": "in km/h; m/s",
+    "in km/h; m/s": "in kilometers per hour; meters per second",
     "my_var_2 and my_file.txt": "my underscore var underscore two and my underscore file.txt",
     "is_valid, to_string, x_train, `_italic_`, `__init__`": "is_valid, to_string, x_train, `_italic_`, `__init__`",
     "A -> B; a <- b; rm -rf / or ls": "A -> B; a <- b; rm -rf / or ls",
     "I <3 you; x < 3": "I <three you; x is less than three",
-    "1st/2nd; go/no-go": "one st slash two nd; go/no-go",
+    "1st/2nd; go/no-go": "first/second; go/no-go",
     "It costs $5 (= 4 euros), or $6 if a_b": (
         "It costs five dollars (equals four euros), or six dollars if a underscore b"
     ),
@@ -87,7 +91,96 @@ SAID = {
     "120 W Main; 60 W": "one hundred and twenty W Main; sixty watts",
     "55401 MN, 3 TA jobs, 64 bit": "fifty five thousand four hundred and one MN, three TA jobs, sixty four bit",
     "1h 30m; on 24/7/2024": "one hour thirty minutes; on the twenty fourth of july twenty twenty four",
-    "2πr and α/β; word¹": "two pi r and alpha/beta; word¹",
+    "2πr and α/β; word¹": "two pi r and alpha over beta; word¹",
+}
+
+FIGURES = {
+    "½ cup, ¾ of it, ⅔": "one half cup, three quarters of it, two thirds",
+    "3½ cups, 1½ hours, 2¾ kg": "three and a half cups, one and a half hours, two and three quarters kilograms",
+    "$5.50, $0.99, £1.01, €2.50": "five dollars and fifty cents, ninety nine cents, one pound and one penny, two euros "
+    "and fifty cents",
+    "€5,50, $.50, $10.00-$12.50": "five euros and fifty cents, fifty cents, ten dollars to twelve dollars and fifty "
+    "cents",
+    "$5.00, $1,234.56, $5.5 million": "five dollars, one thousand two hundred and thirty four dollars and fifty six "
+    "cents, five point five million dollars",
+    "1,234 people, 1,050 of $1,000": "one thousand two hundred and thirty four people, one thousand and fifty of one "
+    "thousand dollars",
+    "1,5 kg, 0,5 m, 3,5 %": "one point five kilograms, zero point five meters, three point five percent",
+    "1,5 million; pages 1,5,7; 1,500 kg": "one point five million; pages one, five, seven; one thousand five hundred "
+    "kilograms",
+    "call (555) 123-4567 or 555-123-4567": "call five five five, one two three, four five six seven or five five five, "
+    "one two three, four five six seven",
+    "500-1000 people; pp. 123-1234": "five hundred to one thousand people; pp. one hundred and twenty three to one "
+    "thousand two hundred and thirty four",
+    "1st/2nd/3rd; 4.5.6.7.8": "first/second/third; four point five point six point seven point eight",
+    "12.5.2024": "the fifth of december twenty twenty four",
+    "3 kg·m/s², 5 kg·m·s⁻²": "three kilogram meters per second squared, five kilogram meters per second squared",
+    "9.81 m s^-2, 3 m⁻¹": "nine point eight one meters per second squared, three per meter",
+    "in kg/m³, W/m², kg·m/s²": "in kilograms per cubic meter, watts per square meter, kilogram meters per second "
+    "squared",
+    "MB/GB, N/A, s/he, E = m·g²": "MB/GB, N/A, s/he, E equals m times g squared",
+}
+
+FORMULAE = {
+    # limits
+    r"$\int_0^1 x^2 dx$": "the integral from zero to one of x squared d x",
+    r"$\sum_{i=1}^{n} i$": "the sum from i equals one to n of i",
+    r"$\sum^{n}_{i=1} a_i$": "the sum from i equals one to n of a sub i",
+    r"$-\sum_i y_i \log p_i$": "minus the sum over i of y sub i log p sub i",
+    r"$\prod_{k=1}^n k = n!$": "the product from k equals one to n of k equals n factorial",
+    r"$\lim_{x\to0}\frac{\sin x}{x}$": "the limit as x goes to zero of sine x over x",
+    r"$\int_{-\infty}^{\infty} e^{-x^2} dx$": "the integral from minus infinity to infinity of e to the power of minus "
+    "x squared d x",
+    "∫_0^1 x dx, ∫₀¹ x² dx": "the integral from zero to one of x d x, the integral from zero to one of x squared d x",
+    "∫ f(x) dx": "the integral of f of x d x",
+    "Σ_{i=1}^n": "the sum from i equals one to n",
+    "∑_{i=1}^n i² = n(n+1)/2": "the sum from i equals one to n of i squared equals n times n plus one over two",
+    "∏_{k=1}^n k": "the product from k equals one to n of k",
+    "lim_{x→0} sin(x)/x = 1": "the limit as x goes to zero of sine of x over x equals one",
+    # primes
+    "f'(x) = 2x": "f prime of x equals two x",
+    "f''(x) + 2f'(x) = 0": "f double prime of x plus two f prime of x equals zero",
+    r"$f'(x) = 2x$": "f prime of x equals two x",
+    r"$f'(x_n)$": "f prime of x sub n",
+    "dy/dx = 2x": "d y over d x equals two x",
+    "it's 2x faster, the dogs' 2": "it's two times faster, the dogs' two",
+    # powers of ten
+    "5x10^3": "five times ten to the power of three",
+    "5×10^-3": "five times ten to the power of minus three",
+    "2·10^6, 6.02×10²³": "two times ten to the power of six, six point oh two times ten to the power of twenty three",
+    # functions
+    "cos²θ": "cosine squared theta",
+    "cos² θ + sin² θ = 1": "cosine squared theta plus sine squared theta equals one",
+    "sin^2(x), sin 2x": "sine squared of x, sine two x",
+    "log_2 8, log₁₀ 100": "log base two of eight, log base ten of one hundred",
+    r"$\log_2 8 = 3$": "log base two of eight equals three",
+    # absolute values and conditions
+    "|x|, |x - y| < ε": "the absolute value of x, the absolute value of x minus y is less than epsilon",
+    "||v|| = 1": "the norm of v equals one",
+    r"$|x + y| \le |x| + |y|$": "the absolute value of x plus y is at most the absolute value of x plus the absolute "
+    "value of y",
+    "P(A|B) = P(B|A)P(A)/P(B)": "P of A given B equals P of B given A times P of A over P of B",
+    r"$\{x \mid x > 0\}$": "x such that x is greater than zero",
+    "| a | b |": "| a | b |",
+    # factorials
+    "n! grows": "n factorial grows",
+    "n! = n·(n-1)!": "n factorial equals n times n minus one factorial",
+    "5! = 120. It costs 5! Go!": "five factorial equals one hundred and twenty. It costs five! Go!",
+    "I saw x = 5! (x = 5)! Plan b!": "I saw x equals five! (x equals five)! Plan b!",
+    r"$\binom{n}{k} = \frac{n!}{k!(n-k)!}$": "n choose k equals n factorial over k factorial times n minus k factorial",
+    # letters
+    "ℝ, x ∈ ℝ": "the real numbers, x in the real numbers",
+    r"$x \in \mathbb{R}$": "x in the real numbers",
+    "a·b, α·β": "a times b, alpha times beta",
+    "α-helix, α/β-hydrolase": "alpha-helix, alpha/beta-hydrolase",
+    "E = ½mv²": "E equals one half m v squared",
+    r"$\hat{y} = \beta_0 + \beta_1 x$": "y hat equals beta sub zero plus beta sub one x",
+    r"$\sqrt[3]{x}$ and $x$": "the cube root of x and x",
+    r"$A^\top x$, $30^\circ$": "A transpose x, thirty degrees",
+    r"$x = 1 \text{ if } \operatorname{Tr}(A) > 0$": "x equals one if Tr A is greater than zero",
+    "2(x+1) = 5": "two times x plus one equals five",
+    "(a+b)(a-b) = 0": "a plus b times a minus b equals zero",
+    "x <= 5, x != y": "x is at most five, x does not equal y",
 }
 
 PROSE = {
@@ -100,7 +193,7 @@ PROSE = {
     '"I don\'t know," she said; "it\'s the dogs\' dinner."': '"I don\'t know," she said; "it\'s the dogs\' dinner."',
     "'Tis the season, isn't it? Rock 'n' roll!": "'Tis the season, isn't it? Rock 'n' roll!",
     "He paid $5.50 for 3 apples and £2 for tea.": (
-        "He paid five point five dollars for three apples and two pounds for tea."
+        "He paid five dollars and fifty cents for three apples and two pounds for tea."
     ),
     "Use `x = y_1 / 2` in your code, e.g. in main.py.": (
         "Use `x equals y underscore one / two` in your code, e.g. in main.py."
@@ -158,10 +251,104 @@ def test_prose(text: str) -> None:
     assert normalise(text, "en") == PROSE[text]
 
 
+@pytest.mark.parametrize("text", FIGURES)
+def test_figures(text: str) -> None:
+    assert normalise(text, "en") == FIGURES[text]
+
+
+@pytest.mark.parametrize("text", FORMULAE)
+def test_formulae(text: str) -> None:
+    assert normalise(text, "en") == FORMULAE[text]
+
+
+NUMBERS = {"4": "four", "5": "five", "6": "six", "7": "seven", "8": "eight", "9": "nine"}
+GREEK = {r"\alpha": "alpha", r"\beta": "beta", r"\theta": "theta", r"\Omega": "omega", r"\varepsilon": "epsilon"}
+SHAPES = [
+    *(r"\frac{A}{B}", r"\sqrt{A}", "A^{B}", "A_{B}", "A'", "f(A)", "f'(A_B)", "(A)", "|A|", "A!", r"\int_A^B A\,dx"),
+    *(
+        r"\sum_{i=A}^{B} A",
+        r"\sum^{A}_B B",
+        r"\lim_{x\to A} B",
+        r"\sin A",
+        r"\log_A B",
+        r"\max_{A} B",
+        r"\hat{A}",
+        "A B",
+    ),
+    *("A + B", "A = B", r"A \cdot B", "A/B", r"\prod_A^B A", r"\sqrt[A]{B}", r"\binom{A}{B}", r"\mathbf{A}", r"\|A\|"),
+    *(r"\left(A\right)^2", r"\log_A^B A", r"A \mid B", "A(B)", r"\overset{A}{B}", r"\sin^A B", "A_{B,A}", "[A, B)"),
+]
+
+
+def _made_up(random: Random, depth: int) -> str:
+    """A formula in TeX."""
+    if not depth or random.random() < 0.1:
+        return random.choice(
+            [*"abcdfghijkmnpqrstuvwxyzABCDEFGHIKLMNPQRSTUVWXYZ", *NUMBERS, *(f"{{{each}}}" for each in GREEK)]
+        )
+    parts = re.split("([AB])", random.choice(SHAPES))
+    return "".join(f"{{{_made_up(random, depth - 1)}}}" if part in ("A", "B") else part for part in parts)
+
+
+def _written(formula: str) -> Counter[str]:
+    """Letters and numbers of a formula in TeX, as they are to be said."""
+    greek: list[str] = re.findall("|".join(map(re.escape, GREEK)), formula)
+    rest = re.sub(r"\\[A-Za-z]+|[\^]2(?!\d)", " ", formula)
+    signs = [NUMBERS.get(each, each) for each in map(str, re.findall(r"[A-Za-z4-9]", rest))]
+    return Counter([*(GREEK[each] for each in greek), *signs])
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_every_letter_and_number_of_a_formula_is_said(seed: int) -> None:
+    formula = _made_up(Random(seed), 1 + seed % 4)
+    if len(formula) > 380:
+        pytest.skip("longer than what is taken for a formula")
+    said = Counter(re.findall(r"[^\W_]+", normalise(f"${formula}$ = \\({formula}\\)", "en")))
+    lost = _written(f"{formula} {formula}") - said
+    assert not lost, (formula, lost)
+
+
+PLAIN = [
+    *("f'(x) = 2x", "g''(t) = 5t + 4x", "∫_0^4 x dx", "Σ_{i=5}^n x_i", "∏_{k=5}^m k^4", "lim_{t→0} sin(t)/t", "x̂ = 4x"),
+    *("y = ax + b", "h(x) ∘ k = 5x", "{x} = 4x", "5x·4y = z!", "|x| + |4y| = 9z", "∬_D f(x) dx", "x' = 4x - y''"),
+    *(
+        "P(x|y) = p_x/q",
+        "log_4 x + cos²t = y",
+        "½x = 4y",
+        "x ∈ ℝ^n",
+        "ŷ = 4x",
+        "a·b·c = 5x",
+        "(x+4)(y-5) = z",
+        "4x + 5y ≤ 6z",
+    ),
+    *(
+        "√x + √4y = z",
+        "x_4^5 = y",
+        "x⁴y⁵ = z",
+        "5 x 10^4 = y",
+        "f'(x_n)",
+        "∂f/∂x = 4y",
+        "x = 4m",
+        "v = 5s",
+        "h = 4gx",
+    ),
+]
+
+
+@pytest.mark.parametrize("formula", PLAIN)
+def test_no_letter_of_a_plain_formula_vanishes(formula: str) -> None:
+    words = re.findall(r"[^\W_]+", normalise(f"Here {formula} holds.", "en"))
+    letters: list[str] = re.findall("[A-Za-z4-9]", re.sub(r"sin|cos|log|lim|x(?= 10)", "", formula))
+    for letter, number in Counter(NUMBERS.get(each, each) for each in letters).items():
+        alone = words.count(letter) + words.count({"m": "meters", "s": "seconds"}.get(letter, "-"))
+        assert alone >= number, (letter, words)
+
+
 def test_other_languages() -> None:
     assert normalise("温度25°C，占50%") == "温度二十五摄氏度，占百分之五十"
     assert normalise("気温は50%です") == "気温は五十パーセントです"
     assert normalise("Es kostet 5 Euro", "de") == "Es kostet 5 Euro"
+    assert normalise("Es gilt f'(x) = 2x, ½ und 1,5 kg", "de") == "Es gilt f'(x) = 2x, ½ und 1,5 kg"
     assert normalise("Ça coûte 5 euros") == "Ça coûte 5 euros", "no letters of English: left as it is"
     assert normalise("It is 5", "English") == normalise("It is 5", "en-GB") == normalise("It is 5") == "It is five"
 
@@ -211,6 +398,35 @@ def test_recordings_are_left_alone() -> None:
 
 NONSENSE = ["'a ' * 5000 + '1'", "'(' * 30000", "'x^' * 20000", "'1+' * 30000", "'$' * 9999", "'_{' * 10000"]
 NONSENSE += ["'1,' * 20000 + 'm'", "'1 ' * 5000", "'x' * 200000", "'$a_' * 20000", "'1.' * 20000", "'a@' * 30000"]
+NONSENSE += [
+    "'|x' * 20000",
+    "'∑_{i' * 9000",
+    "r'$\\frac{' + r'\\frac{' * 60 + '$'",
+    "'$' + '^{' * 190 + '$'",
+    "'5½' * 20000",
+]
+NONSENSE += [
+    "'1-' * 20000",
+    "'1st/' * 9999",
+    "'kg·' * 20000",
+    "'sin ' * 20000",
+    "'n!' * 30000",
+    "'$' + '|_' * 190 + '$'",
+]
+NONSENSE += [
+    r"'$$' + r'\sqrt[' * 120 + '$$'",
+    "'555-1234 ' * 5000",
+    "'(a)' * 20000",
+    "'x\\'' * 20000",
+    "'$' + '√^' * 190 + '$'",
+]
+NONSENSE += [
+    "'x²y' * 20000",
+    "'x²+' * 60 + '@'",
+    "'(a+b)(' * 60 + '@'",
+    "'$$' + 'x^{' * 260 + '$$'",
+    "'|x|+' * 60 + '@'",
+]
 
 
 @pytest.mark.parametrize("nonsense", NONSENSE)

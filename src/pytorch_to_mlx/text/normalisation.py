@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from pytorch_to_mlx.errors import MissingDependencyError
-from pytorch_to_mlx.text.formulae import COUNTED, spoken_formulae
+from pytorch_to_mlx.text.equations import COUNTED
+from pytorch_to_mlx.text.figures import spoken_commas, spoken_figures
+from pytorch_to_mlx.text.formulae import spoken_formulae
 
 MOST_WORDS = 60
 MOST_LETTERS = 400
@@ -31,23 +33,7 @@ não os uma em ao na een het niet zijn
 """
 """Frequent words of French, German, Spanish, Italian, and Portuguese or Dutch."""
 _ENGLISH_WORDS, _FOREIGN_WORDS = frozenset(_ENGLISH.split()), frozenset(_FOREIGN.split())
-_DECADE = re.compile(r"(?<![\w.,$£€¥])(?:(\d[1-9]|[1-9]0(?=[1-9]))(\d)0s|['’]([1-9])0s)\b")
-_MANY = re.compile(r"(?<![\w.,$£€¥])1(0|00|,?000)s(?= of\b)")
-_TENS = (
-    "hundreds",
-    "tens",
-    "twenties",
-    "thirties",
-    "forties",
-    "fifties",
-    "sixties",
-    "seventies",
-    "eighties",
-    "nineties",
-)
-_VERSION = re.compile(r"(?<![\w.])(?:((?i:versions?)\s)v?|v)(\d{1,9}(?:\.\d{1,9}+){1,9}+)(?!\.?\w)")
-_ALL_DAY = re.compile(r"(?<![\w/.])24/7(?![\w/])")
-_COUNTED = re.compile(rf"(?<![\d.,])([\d.,]{{1,400}}){COUNTED}")
+_COUNTED = re.compile(rf"(?<![\d.,])((?:\d{{1,40}}{COUNTED}? )?[\d.,][\d.,/]{{0,400}}(?:st|nd|rd|th)?){COUNTED}")
 _WITH_SIGNS = re.compile(r"\d|[%$£€¥&@#°]|\b[A-Z][a-z]{1,3}\.")
 
 
@@ -65,8 +51,8 @@ def normalise(text: str, language: str | None = None) -> str:
     if known is None:
         return text
     if known == "en":
-        text = _MANY.sub(_many, _ALL_DAY.sub("24 7", _VERSION.sub(_version, _DECADE.sub(_decade, text))))
-        text = _COUNTED.sub(lambda found: _in_words(found[1], known), spoken_formulae(text))
+        text = spoken_commas(spoken_formulae(spoken_figures(text.replace(COUNTED, ""))))
+        text = _COUNTED.sub(lambda found: _number(found[1].replace(COUNTED, "")), text)
         return " ".join(_in_words(clause, known) for clause in _clauses(text))
     return "".join(_in_words(clause, known) for clause in _clauses_without_blanks(text))
 
@@ -128,6 +114,12 @@ def _in_words(text: str, language: str) -> str:
     return said.replace('\\"', '"') if "\\" not in text else said
 
 
+@lru_cache(maxsize=4096)
+def _number(text: str) -> str:
+    """A number of an English formula."""
+    return _in_words(text, "en")
+
+
 @cache
 def _normaliser(language: str) -> Any:
     try:
@@ -138,16 +130,3 @@ def _normaliser(language: str) -> Any:
             "they are with --no-normalize"
         ) from error
     return Normalizer(lang=language, operator="tn")
-
-
-def _decade(found: re.Match[str]) -> str:
-    century, tens, short = found.groups()
-    return f"{century} {_TENS[int(tens)]}" if century else _TENS[int(short)]
-
-
-def _many(found: re.Match[str]) -> str:
-    return {"0": "tens", "00": "hundreds"}.get(found[1], "thousands")
-
-
-def _version(found: re.Match[str]) -> str:
-    return f"{found[1] or 'version '}{' point '.join(found[2].split('.'))}"

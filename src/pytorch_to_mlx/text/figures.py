@@ -1,0 +1,116 @@
+"""Numbers of English text that wetext reads badly: decades, versions, sections, sums of money, telephone numbers."""
+
+from __future__ import annotations
+
+import re
+
+from pytorch_to_mlx.text.equations import COUNTED
+
+_DECADE = re.compile(r"(?<![\w.,$£€¥])(?:(\d[1-9]|[1-9]0(?=[1-9]))(\d)0s|['’]([1-9])0s)\b")
+_MANY = re.compile(r"(?<![\w.,$£€¥])1(0|00|,?000)s(?= of\b)")
+_TENS = (
+    "hundreds",
+    "tens",
+    "twenties",
+    "thirties",
+    "forties",
+    "fifties",
+    "sixties",
+    "seventies",
+    "eighties",
+    "nineties",
+)
+_VERSION = re.compile(r"(?<![\w.])(?:((?i:versions?)\s)v?|v)(\d{1,9}(?:\.\d{1,9}+){1,9}+)(?!\.?\w)")
+_ALL_DAY = re.compile(r"(?<![\w/.])24/7(?![\w/])")
+_SECTION = re.compile(r"(?<![\w.,$£€¥])(?!\d{1,2}\.\d{1,2}\.\d{4}(?!\d))(\d{1,6}(?:\.\d{1,6}+){2,9}+)(?!\.?\w)")
+_ORDINALS = re.compile(r"(?<![\w/])\d{1,6}(?:st|nd|rd|th)(?:/\d{1,6}(?:st|nd|rd|th)){1,4}+(?![\w/])")
+_MONEY = re.compile(
+    r"(?<![\w$£€])(?:US)?([$£€])(\d{0,15}|\d{1,3}(?:,\d{3}){1,5})[.,](\d\d)(?![\w.,]{0,20}\d)(?!\w)"
+    r"(?!\s?(?i:thousand|million|billion|trillion|bn|[kmb]\b))"
+)
+_PRICES = re.compile(r"(?<=\d)[-–](?=[$£€]\d)")
+_COINS = {"$": ("dollar", "cent"), "£": ("pound", "penny"), "€": ("euro", "cent")}
+_TELEPHONE = re.compile(
+    r"(?<![\w.,/$£€¥(-])(?:(?:\+?\d{1,3}[ -])?(?:\(\d{3}\) ?|\d{3}[-. ](?=\d{3}[-.]))(?P<group>\d{3})[-.]\d{4}|"
+    r"(?P<short>\d{3})-(?P<line>\d{4}))(?![\w%°/$£€-]|[.,]\d)"
+)
+_PAGES = re.compile(r"(?i:\b(?:pp|pages?|lines?|nos?|between|from)\.?\s)$")
+_DECIMAL_COMMA = re.compile(r"(?<![\w.,$£€¥])(?:(0),(\d{1,9})|(\d{1,9}),(\d{1,2}))(?=\s?%|\s(?:m|b|tr)illion\b)(?!\d)")
+_LIST = re.compile(r"(?<![\w.,$£€¥])(?!\d{1,3}(?:,\d{3})+(?!,?\d))\d{1,9}(?:,\d{1,9}+){1,9}+(?![\w,]|\.\d)")
+_THOUSAND = re.compile(r"(?<![\w.,$£€¥])([$£€]?)1,(\d{3})(?![,.]?\w|\s?(?:thousand|[mb]illion|trillion)\b)")
+"""wetext says `thousand` without the one, and drops it."""
+
+
+def spoken_figures(text: str) -> str:
+    """Text with these in words, or as wetext reads them well; what must be said alone is followed by `COUNTED`."""
+    text = _PRICES.sub(" to ", text)
+    text = _VERSION.sub(_version, _DECADE.sub(_decade, text))
+    text = _MANY.sub(_many, _ALL_DAY.sub("24 7", text))
+    text = _SECTION.sub(_section, _ORDINALS.sub(_ordinals, text))
+    return _TELEPHONE.sub(_telephone, _MONEY.sub(_money, text))
+
+
+def spoken_commas(text: str) -> str:
+    """Commas within numbers, once units are said: of decimals, and of lists without blanks."""
+    text = _THOUSAND.sub(_thousand, _DECIMAL_COMMA.sub(_decimal, text))
+    return _LIST.sub(lambda found: found[0].replace(",", ", "), text)
+
+
+def _decade(found: re.Match[str]) -> str:
+    century, tens, short = found.groups()
+    return f"{century} {_TENS[int(tens)]}" if century else _TENS[int(short)]
+
+
+def _many(found: re.Match[str]) -> str:
+    return {"0": "tens", "00": "hundreds"}.get(found[1], "thousands")
+
+
+def _version(found: re.Match[str]) -> str:
+    return f"{found[1] or 'version '}{_points(found[2])}"
+
+
+def _points(dotted: str) -> str:
+    return " point ".join(dotted.split("."))
+
+
+def _section(found: re.Match[str]) -> str:
+    """Numbers with points between; four may be an address of the internet, which wetext reads."""
+    return found[0] if found[0].count(".") == 3 else _points(found[0])
+
+
+def _ordinals(found: re.Match[str]) -> str:
+    return "/".join(f"{ordinal}{COUNTED}" for ordinal in found[0].split("/"))
+
+
+def _money(found: re.Match[str]) -> str:
+    sign, whole, part = found.groups()
+    coin, small = _COINS[sign]
+    amount = int(whole.replace(",", "") or 0)
+    said = [_coins(amount, coin)] if amount or not int(part) else []
+    if int(part):
+        said.append(_coins(int(part), small))
+    return " and ".join(said)
+
+
+def _thousand(found: re.Match[str]) -> str:
+    sign, rest = found[1], int(found[2])
+    words = f"1{COUNTED} thousand" + (f"{' and' if rest < 100 else ''} {rest}{COUNTED}" if rest else "")
+    return f"{words} {_COINS[sign][0]}s" if sign else words
+
+
+def _coins(number: int, name: str) -> str:
+    several = {"penny": "pence"}.get(name, f"{name}s")
+    return f"{number:,} {name if number == 1 else several}"
+
+
+def _telephone(found: re.Match[str]) -> str:
+    """Digit by digit, unless two numbers are the ends of a range."""
+    if found["short"]:
+        round_ones = found["short"].endswith("0") and found["line"].endswith("0")
+        if round_ones or _PAGES.search(found.string[max(0, found.start() - 12) : found.start()]):
+            return found[0]
+    return ", ".join(" ".join(f"{digit}{COUNTED}" for digit in group) for group in re.findall(r"\d+", found[0]))
+
+
+def _decimal(found: re.Match[str]) -> str:
+    return ".".join(filter(None, found.groups()))
