@@ -37,8 +37,9 @@ class Parrot:
             raise AudioError("too short")
         return Voice("parrot", {"mean": audio.samples.mean(keepdims=True)})
 
-    def likeness(self, first: Voice, second: Voice) -> float:
-        return 1 - abs(float(first.arrays["mean"][0] - second.arrays["mean"][0]))
+    def likeness(self, first: Voice | Audio, second: Voice | Audio) -> float:
+        one, other = (v.arrays["mean"][0] if isinstance(v, Voice) else v.samples.mean() for v in (first, second))
+        return 1 - abs(float(one - other))
 
     def synthesize(self, text: str, **asked: Any) -> Audio:
         asked["progress"](0, 1, len(text))
@@ -133,6 +134,26 @@ def test_of_several_recordings_the_most_typical_is_taken(
     assert told[-1].endswith("take1.wav") and np.isclose(Voice.load(out).arrays["mean"][0], 0.25)
     assert run(monkeypatch, "voice", "dir", *takes, "-o", out, "--ref-text", "x") == 2
     assert "what one recording says" in capsys.readouterr().err
+
+
+def test_several_recordings_are_tried(
+    parrot: Parrot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The parrot is always as loud as the first take, which is not the most typical one."""
+    takes = [tmp_path / f"take{n}.wav" for n in range(3)]
+    for path, level in zip(takes, (0.5, 0.25, 0.125), strict=True):
+        soundfile.write(path, np.full(4000, level), 16000)
+    out = tmp_path / "anna.safetensors"
+    assert run(monkeypatch, "voice", "dir", *takes, "--try", "hello", "-o", out) == 0
+    told = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert told[-4:-1] == [
+        ["take0.wav", "1.000", "anna-1.wav"],
+        ["take1.wav", "0.750", "anna-2.wav"],
+        ["take2.wav", "0.625", "anna-3.wav"],
+    ]
+    assert told[-1][-1].endswith("take0.wav") and np.isclose(Voice.load(out).arrays["mean"][0], 0.5)
+    assert soundfile.info(tmp_path / "anna-3.wav").frames == 5 and parrot.asked["text"] == "hello"
+    assert np.isclose(parrot.asked["voice"].arrays["mean"][0], 0.125)
 
 
 def test_a_passage_of_a_recording(

@@ -349,7 +349,7 @@ def test_a_good_reference_is_not_complained_of(base: Qwen3TTSModel) -> None:
         base.prepare_voice(recording(seconds=2), "some words that fit in there")
 
 
-@pytest.mark.skipif(not SPEECH.exists(), reason="real recordings with their texts lie in shared/audio, which is not here")
+@pytest.mark.skipif(not SPEECH.exists(), reason="recordings and their texts lie in shared/audio, which is not here")
 def test_texts_of_real_recordings(base: Qwen3TTSModel) -> None:
     """Whole, none is complained of; half of any is."""
     for each in json.loads((SPEECH / "manifest.json").read_text()):

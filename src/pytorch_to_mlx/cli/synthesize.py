@@ -128,6 +128,10 @@ def prepare(
     output: Annotated[Path, typer.Option("--output", "-o", help="Voice file to write, such as anna.safetensors.")],
     ref_text: RefTextOption = None,
     ref_seconds: RefSecondsOption = None,
+    trial: Annotated[
+        str | None,
+        typer.Option("--try", help="Say this with each, to files beside OUTPUT; the one that sounds most like itself."),
+    ] = None,
     xvector: Annotated[
         Path | None, typer.Option(help="For Qwen3-TTS's 25 Hz tokenizer: what CAM++ makes of the recording, .npy.")
     ] = None,
@@ -135,7 +139,7 @@ def prepare(
     """Analyse a reference recording once, for many syntheses.
 
     Of several recordings of one speaker, a table tells how alike their voices are; the one that is most like the others
-    is taken.
+    is taken. With --try it is the one with which a text sounds most like the recording.
 
     Examples:
 
@@ -144,6 +148,8 @@ def prepare(
       pytorch-to-mlx voice qwen-mlx anna.wav --ref-text "What Anna says." -o anna.safetensors
 
       pytorch-to-mlx voice qwen-mlx take1.wav take2.wav take3.wav --ref-seconds 5 -o anna.safetensors
+
+      pytorch-to-mlx voice qwen-mlx take1.wav take2.wav --try "How do I sound?" -o anna.safetensors
     """
     from pytorch_to_mlx.audio import Audio, naming
     from pytorch_to_mlx.cli.output import check_output, load_model
@@ -156,6 +162,8 @@ def prepare(
     if xvector is not None:
         if len(recordings) > 1 or ref_text is not None:
             raise UsageError("--xvector is of one recording, whose text is not asked for")
+        if trial is not None:
+            raise UsageError("--try is for models that speak; leave it out with --xvector")
         tokenizer = load_model(folder, VoicedTokenizer, "tokenizer that takes --xvector", "Qwen3-TTS's 25 Hz tokenizer")
         with naming(recordings[0]):
             tokenizer.prepare_voice(heard[0], _vector(xvector)).save(output)
@@ -166,7 +174,9 @@ def prepare(
     for path, audio in zip(recordings, heard, strict=True):
         with naming(path):
             prepared.append(model.prepare_voice(audio, ref_text))
-    best = _most_alike(model, recordings, prepared) if len(prepared) > 1 else 0
+    alike = _alike(model, recordings, prepared) if len(prepared) > 1 else [0.0]
+    tried = alike if trial is None else _tried(model, trial, recordings, heard, prepared, output)
+    best = max(range(len(prepared)), key=tried.__getitem__)
     prepared[best].save(output)
     print(f"{output}: a voice for {prepared[best].kind}" + (f", of {recordings[best]}" if len(prepared) > 1 else ""))
 
@@ -243,14 +253,32 @@ def _voice(recording: Path | None, prepared: Path | None, flag: str) -> Audio | 
     return Voice.load(prepared) if prepared is not None else None
 
 
-def _most_alike(model: SpeechModel, names: list[Path], voices: list[Voice]) -> int:
-    """The voice that is most like the others, all of which are told."""
+def _alike(model: SpeechModel, names: list[Path], voices: list[Voice]) -> list[float]:
+    """How like the others each voice is, all of which is told."""
     from pytorch_to_mlx.cli.output import table
 
     likeness = [[model.likeness(first, second) for second in voices] for first in voices]
     rows = [(name.name, *(f"{value:.3f}" for value in row)) for name, row in zip(names, likeness, strict=True)]
     print(table(rows, ("", *(name.name for name in names))))
-    return max(range(len(voices)), key=lambda place: sum(likeness[place]))
+    return [sum(row) for row in likeness]
+
+
+def _tried(
+    model: SpeechModel, text: str, names: list[Path], heard: list[Audio], voices: list[Voice], output: Path
+) -> list[float]:
+    """How like its recording each voice says the text, which is told, with the file it is written to."""
+    from pytorch_to_mlx.cli.output import table
+
+    likeness, rows = [], []
+    for place, (name, audio, voice) in enumerate(zip(names, heard, voices, strict=True), start=1):
+        with _token_progress(model.tokens_per_second) as progress:
+            said = model.synthesize(text, voice=voice, progress=progress)
+        path = output.with_name(f"{output.stem}-{place}.wav")
+        _write(said, path)
+        likeness.append(model.likeness(said, audio))
+        rows.append((name.name, f"{likeness[-1]:.3f}", path.name))
+    print(table(rows, ("", "speech like it", "listen to")))
+    return likeness
 
 
 def _shortened(audio: Audio, seconds: float | None, text: str | None) -> Audio:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pytorch_to_mlx.errors import FolderError, UsageError
@@ -53,7 +54,7 @@ class TextTokenizer:
             raise UsageError("there is no text to say; give some with --text or --file")
         return self._ids(f"<|im_start|>assistant\n{text}<|im_end|>\n<|im_start|>assistant\n")
 
-    def length(self, said: list[int]) -> int:
+    def length(self, said: Sequence[int]) -> int:
         """Of the text alone, of what `said` gave."""
         return len(said) - self._around
 

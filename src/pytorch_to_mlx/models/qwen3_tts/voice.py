@@ -112,7 +112,9 @@ def _check(audio: Audio, text: str | None) -> None:
         warn(f"{clipped:.1%} of the reference is clipped, which the voice will have too; record it at a lower level")
     seconds = seconds_of_speech(audio.samples, audio.rate)
     if seconds < LEAST_SPEECH:
-        warn(f"the reference has {seconds:.1f} s of speech in {audio.seconds:.1f} s; 3 to {GOOD_SECONDS:g} s serve best")
+        warn(
+            f"the reference has {seconds:.1f} s of speech in {audio.seconds:.1f} s; 3 to {GOOD_SECONDS:g} s serve best"
+        )
     if text is None:
         return
     spoken = letters(text)
@@ -120,8 +122,8 @@ def _check(audio: Audio, text: str | None) -> None:
     if not least <= spoken <= most:
         few = "leaves words out" if spoken < least else "has words that are not said"
         warn(
-            f"the reference's text has {spoken} letters for {seconds:.1f} s of speech: it seems that it {few}, and then "
-            "speech repeats or swallows words; correct the text, or leave it out to take the speaker's embedding alone"
+            f"the reference's text has {spoken} letters for {seconds:.1f} s of speech: it seems that it {few}, and "
+            "then speech repeats or swallows words; correct it, or leave it out to take the speaker's embedding alone"
         )
 
 
