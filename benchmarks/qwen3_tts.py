@@ -4,7 +4,7 @@
     python benchmarks/qwen3_tts.py --contenders ours,mlx-audio --only decode
 
 Each contender is a process of its own, loaded once; then all work in turns: a voice is prepared, a text is said with it
-in so many frames (12.5 a second), until the first sound and whole, four utterances at once, and frames are decoded. The
+in so many frames (12.5 a second), until the first sound and whole, four texts at once, and frames are decoded. The
 base model of 0.6 B parameters, float32. It needs about 16 GB of memory and 15 GB of disk.
 """
 
@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from race import (
@@ -38,12 +39,13 @@ HERE = Path(__file__).parent
 TEXT = "The quick brown fox jumps over the lazy dog, and then it sleeps in the sun."
 PROMPT_SECONDS, RATE, FRAMES_PER_SECOND, ROWS = 3.0, 24000, 12.5, 4
 VOICE, FRAME, BATCH, DECODE = "voice preparation", "each frame", "each frame of four at once", "codec decode"
-WHOLE, FIRST = "whole synthesis", "first audio"
+WHOLE, FOUR, FIRST = "whole synthesis", "whole synthesis of four at once", "first audio"
 REPORT = Stages(
-    order=(VOICE, FRAME, BATCH, DECODE, WHOLE, FIRST),
+    order=(VOICE, FRAME, BATCH, DECODE, WHOLE, FOUR, FIRST),
     targets={FRAME: (MLX_AUDIO, 1.1), DECODE: (MLX_AUDIO, 3.0), WHOLE: (UPSTREAM, 1.0)},
     reading=(FRAME, "Talker and code predictor", "frame"),
 )
+AT_ONCE = 1.6
 STAGES = ("voice", "whole", "first", "batch", "decode")
 KNOWN = {
     "ours": Contender(OURS, "qwen3_tts_ours.py", None, streams=True),
@@ -58,17 +60,23 @@ def measure(child: Child, contender: Contender, stage: str, frames: int) -> dict
         return {VOICE: child.ask("voice")["seconds"]}
     if stage == "batch":
         reply = child.ask("batch", frames, ROWS)
-        return {BATCH: checked(reply, frames, reply["result"], "batch")["spans"]["token"]}
+        checked(reply, frames, spoken(reply), stage)
+        return {BATCH: reply["spans"]["token"], FOUR: reply["seconds"]}
     if stage == "first" and contender.streams:
         return {FIRST: child.ask("first_audio", frames)["seconds"]}
     if stage == "first":
         return {}
     reply = child.ask("decode" if stage == "decode" else "synthesize", frames)
-    checked(reply, frames, round(reply["result"] / RATE * FRAMES_PER_SECOND), stage)
+    checked(reply, frames, spoken(reply), stage)
     if stage == "decode":
         return {DECODE: reply["seconds"]}
     late = {} if contender.streams else {FIRST: reply["seconds"]}
     return {FRAME: reply["spans"]["token"], WHOLE: reply["seconds"], **late}
+
+
+def spoken(reply: dict[str, Any]) -> int:
+    """Frames."""
+    return round(reply["result"] / RATE * FRAMES_PER_SECOND)
 
 
 def checked(reply: dict[str, Any], asked: int, given: int, what: str) -> dict[str, Any]:
@@ -159,10 +167,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{PROMPT_SECONDS:g} s, 0.6 B parameters, {setting(options.threads, options.rounds, load)} mlx-audio prepares "
         "no voice: it hears the recording in each synthesis."
     )
+    findings.remarks = [*at_once(findings)]
     publish(findings, Path(__file__), in_docs=options.update_docs)
-    together, alone = (findings.stages.get(row, {}).get(OURS) for row in (BATCH, FRAME))
-    if together and alone:
-        print(f"\nFour utterances at once take {min(together) / min(alone):.2f} of the time of one (target: 1.6).")
+
+
+def at_once(findings: Findings) -> Iterator[str]:
+    """How much longer four texts take than one."""
+    for row, alone, what in ((BATCH, FRAME, "Talker and code predictor"), (FOUR, WHOLE, "The whole")):
+        times = [findings.stages.get(each, {}).get(OURS) for each in (row, alone)]
+        if times[0] and times[1]:
+            ratios = [four / one for four, one in zip(times[0], times[1], strict=True)]
+            told = f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+            yield f"{what} of four texts at once: {told} of the time of one (target: {AT_ONCE:g})."
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ class Findings:
         bandwidth: bytes a second that memory was read with, as probed before every stage.
         growth: seconds for each second of audio, by what was said.
         memory: bytes held after each of many syntheses.
+        remarks: sentences behind it all.
     """
 
     about: str
@@ -56,6 +57,7 @@ class Findings:
     bandwidth: list[float] = field(default_factory=list)
     growth: dict[str, list[float]] = field(default_factory=dict)
     memory: list[int] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
     def ratios(self, stage: str, name: str) -> list[float]:
         """How many times faster ours was than another contender, in each round."""
@@ -73,7 +75,7 @@ class Findings:
             parts.append(self._growth())
         if self.memory:
             parts.append(self._memory())
-        return "\n\n".join(filter(None, parts))
+        return "\n\n".join(filter(None, [*parts, *self.remarks]))
 
     def _stages(self) -> str:
         names = list(self.contenders)

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 import qwen3_tts
-from qwen3_tts import BATCH, DECODE, FIRST, FRAME, KNOWN, ROWS, VOICE, WHOLE, measure
+from qwen3_tts import BATCH, DECODE, FIRST, FOUR, FRAME, KNOWN, ROWS, VOICE, WHOLE, at_once, measure
+from race import OURS
+from speech_report import Findings
 
 
 class Child:
@@ -18,8 +20,7 @@ class Child:
 
     def ask(self, method: str, *arguments: Any) -> dict[str, Any]:
         self.asked.append((method, *arguments))
-        result = self.frames if method == "batch" else 1920 * self.frames
-        return {"seconds": 3.0, "spans": {"token": 0.2}, "result": result}
+        return {"seconds": 3.0, "spans": {"token": 0.2}, "result": 1920 * self.frames}
 
 
 def test_stages() -> None:
@@ -30,7 +31,7 @@ def test_stages() -> None:
         "voice": {VOICE: 3.0},
         "whole": {FRAME: 0.2, WHOLE: 3.0},
         "first": {FIRST: 3.0},
-        "batch": {BATCH: 0.2},
+        "batch": {BATCH: 0.2, FOUR: 3.0},
         "decode": {DECODE: 3.0},
     }
     assert child.asked == [("voice",), ("synthesize", 25), ("first_audio", 25), ("batch", 25, ROWS), ("decode", 25)]
@@ -43,6 +44,15 @@ def test_speech_of_another_length_is_no_measurement(stage: str) -> None:
     child: Any = Child(20)
     with pytest.raises(RuntimeError, match="gave 20 frames for 25"):
         measure(child, KNOWN["ours"], stage, 25)
+
+
+def test_four_at_once() -> None:
+    stages = {FRAME: {OURS: [1.0, 2.0]}, BATCH: {OURS: [1.5, 2.0]}, WHOLE: {OURS: [2.0]}, FOUR: {OURS: [3.5]}}
+    assert list(at_once(Findings("", qwen3_tts.REPORT, stages=stages))) == [
+        "Talker and code predictor of four texts at once: 1.25 (1.00 to 1.50) of the time of one (target: 1.6).",
+        "The whole of four texts at once: 1.75 (1.75 to 1.75) of the time of one (target: 1.6).",
+    ]
+    assert not list(at_once(Findings("", qwen3_tts.REPORT)))
 
 
 @pytest.mark.parametrize(

@@ -42,8 +42,9 @@ class MlxAudio(MlxContender, Qwen3TTSContender):
     def batch(self, frames: int, rows: int) -> int:
         self.watch.begin_tokens()
         heard = {"ref_audio": self.setting.prompt, "ref_text": REF_TEXT, "lang_code": LANGUAGE}
-        list(self.model.batch_generate([self.setting.text] * rows, max_tokens=frames, **heard))
-        return frames
+        said = list(self.model.batch_generate(self.texts(rows), max_tokens=frames, **heard))
+        mx.eval([each.audio for each in said])
+        return min(each.audio.size for each in said)
 
     def decode(self, frames: int) -> int:
         codes = mx.array(np.random.default_rng(0).integers(1, 2048, size=(1, frames, 16)))

@@ -17,7 +17,7 @@ from serving import Setting, Stopwatch, serve
 from pytorch_to_mlx.audio import Audio
 from pytorch_to_mlx.loading import load
 from pytorch_to_mlx.models.qwen3_tts.model import Qwen3TTSModel
-from pytorch_to_mlx.noise import SeededNoise
+from pytorch_to_mlx.tasks import Utterance
 
 
 class Ours(MlxContender, Qwen3TTSContender):
@@ -45,9 +45,9 @@ class Ours(MlxContender, Qwen3TTSContender):
         return next(iter(pieces)).samples.size
 
     def batch(self, frames: int, rows: int) -> int:
-        request = self.model.request(self.setting.text, voice=self.prepared, language=LANGUAGE)
-        noises = [SeededNoise(row) for row in range(rows)]
-        return len(list(self.model.frames([request] * rows, self.model.config.sampling, noises, frames)))
+        texts = enumerate(self.texts(rows))
+        said = [Utterance(text, voice=self.prepared, language=LANGUAGE, seed=row) for row, text in texts]
+        return min(each.samples.size for each in self.model.synthesize_all(said, max_tokens=frames))
 
     def decode(self, frames: int) -> int:
         codes = np.random.default_rng(0).integers(2048, size=(frames, 16))

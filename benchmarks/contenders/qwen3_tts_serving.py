@@ -10,6 +10,12 @@ REF_TEXT = "The quick brown fox jumps over the lazy dog."
 LANGUAGE = "english"
 FIRST = 4
 """Frames of the first packet: a third of a second."""
+OTHERS = (
+    "She sells sea shells by the sea shore, and the shells she sells are real.",
+    "A journey of a thousand miles begins with a single step, as people say.",
+    "All that glitters is not gold, and not all who wander about are lost.",
+)
+"""What else is said at once, about as long as the text."""
 
 
 class Qwen3TTSContender(Contender):
@@ -25,7 +31,11 @@ class Qwen3TTSContender(Contender):
 
     @abstractmethod
     def batch(self, frames: int, rows: int) -> int:
-        """Draw frames of so many utterances at once; returns how many of each."""
+        """As `synthesize`, of so many texts at once; returns the samples of the shortest."""
+
+    def texts(self, rows: int) -> list[str]:
+        """Of so many utterances."""
+        return [self.setting.text, *OTHERS][:rows]
 
     @abstractmethod
     def decode(self, frames: int) -> int:

@@ -38,28 +38,16 @@ class Upstream(TorchContender, Qwen3TTSContender):
         self.prompt = self.model.create_voice_clone_prompt((wav, rate), ref_text=REF_TEXT)
 
     def synthesize(self, frames: int) -> int:
-        return self._say(frames, 1)[0].size
+        return self._say(frames, 1)
 
     def batch(self, frames: int, rows: int) -> int:
-        decode = self.model.model.speech_tokenizer.decode
-        said: list[int] = []
+        return self._say(frames, rows)
 
-        def count(items: Any) -> Any:  # codes are all that is asked for
-            said.append(min(len(item["audio_codes"]) for item in items) - len(self.prompt[0].ref_code))
-            return [torch.zeros(1920).numpy() for _ in items], 24000
-
-        self.model.model.speech_tokenizer.decode = count
-        try:
-            self._say(frames, rows)
-        finally:
-            self.model.model.speech_tokenizer.decode = decode
-        return said[0]
-
-    def _say(self, frames: int, rows: int) -> Any:
-        texts = [self.setting.text] * rows
+    def _say(self, frames: int, rows: int) -> int:
+        texts = self.texts(rows)
         told = {"language": LANGUAGE, "voice_clone_prompt": self.prompt, "max_new_tokens": frames + 1}
         wavs, _ = self.model.generate_voice_clone(text=texts, **told)
-        return wavs
+        return min(wav.size for wav in wavs)
 
     def decode(self, frames: int) -> int:
         codes = torch.randint(2048, (frames, 16))
