@@ -1,10 +1,11 @@
-"""benchmarks/qwen3_tts.py without a model: what it asks its contenders, what it makes of answers, its arguments."""
+"""benchmarks/qwen3_tts.py and qwen3_25hz.py without a model: questions, what is made of answers, arguments."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+import qwen3_25hz
 import qwen3_tts
 from qwen3_tts import BATCH, DECODE, FIRST, FOUR, FRAME, KNOWN, ROWS, VOICE, WHOLE, at_once, measure
 from race import OURS
@@ -53,6 +54,31 @@ def test_four_at_once() -> None:
         "The whole of four texts at once: 1.75 (1.75 to 1.75) of the time of one (target: 1.6).",
     ]
     assert not list(at_once(Findings("", qwen3_tts.REPORT)))
+
+
+class Tokenizer:
+    """Answers as a contender that makes so many codes of a second, and samples of a code."""
+
+    def __init__(self, codes: int, samples: int) -> None:
+        self.codes, self.samples = codes, samples
+
+    def ask(self, method: str, *arguments: Any) -> dict[str, Any]:
+        if method == "encode":
+            return {"seconds": 2.0, "result": 8 * self.codes}
+        return {"seconds": 3.0, "spans": {"spectrum": 1.5, "vocoder": 1.4}, "result": arguments[0] * self.samples}
+
+
+def test_stages_of_the_25_hz_tokenizer() -> None:
+    child: Any = Tokenizer(25, 960)
+    assert list(qwen3_25hz.measure(child, 50, 8.0).values()) == [2.0, 1.5, 1.4, 3.0]
+    slow: Any = Tokenizer(24, 960)
+    with pytest.raises(RuntimeError, match="8 s of sound gave 192 codes"):
+        qwen3_25hz.measure(slow, 50, 8.0)
+    short: Any = Tokenizer(25, 480)
+    with pytest.raises(RuntimeError, match="50 codes gave 24000 samples"):
+        qwen3_25hz.measure(short, 50, 8.0)
+    with pytest.raises(SystemExit):
+        qwen3_25hz.parse(["--codes", "0"])
 
 
 @pytest.mark.parametrize(
