@@ -111,7 +111,7 @@ void rows(Affine linear, int64_t row, int64_t count, const float* x, Take take) 
 // take(b, row, weight[row] . x[b] + bias[row]) for a span of the rows: as many side by side as there are registers for.
 template <int B, typename Take>
 void multiply(Affine linear, Span span, int64_t count, const float* x, Take take) {
-    constexpr int N = B <= 2 ? 4 : 2;
+    constexpr int N = B <= (WIDTH == 16 ? 6 : 2) ? 4 : 2;  // of 32 registers, or 16
     int64_t row = span.first;
     for (; row + N <= span.last; row += N) rows<N, B>(linear, row, count, x, take);
     for (; row < span.last; ++row) rows<1, B>(linear, row, count, x, take);
