@@ -147,13 +147,26 @@ def test_several_recordings_are_tried(
     assert run(monkeypatch, "voice", "dir", *takes, "--try", "hello", "-o", out) == 0
     told = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert told[-4:-1] == [
-        ["take0.wav", "1.000", "anna-1.wav"],
-        ["take1.wav", "0.750", "anna-2.wav"],
-        ["take2.wav", "0.625", "anna-3.wav"],
+        ["take0.wav", "1.000", "anna-try-1.wav"],
+        ["take1.wav", "0.750", "anna-try-2.wav"],
+        ["take2.wav", "0.625", "anna-try-3.wav"],
     ]
     assert told[-1][-1].endswith("take0.wav") and np.isclose(Voice.load(out).arrays["mean"][0], 0.5)
-    assert soundfile.info(tmp_path / "anna-3.wav").frames == 5 and parrot.asked["text"] == "hello"
+    assert soundfile.info(tmp_path / "anna-try-3.wav").frames == 5 and parrot.asked["text"] == "hello"
     assert np.isclose(parrot.asked["voice"].arrays["mean"][0], 0.125)
+    kept = tmp_path / "anna-try-2.wav"
+    before = kept.read_bytes()
+    assert run(monkeypatch, "voice", "dir", takes[0], kept, "--try", "hello", "-o", out) == 2
+    assert "--try would write over" in capsys.readouterr().err and kept.read_bytes() == before
+
+    def tells(first: Voice | Audio, second: Voice | Audio) -> float:
+        if isinstance(first, Audio) and parrot.asked["voice"].arrays["mean"][0] > 0.4:
+            raise AudioError("too short to tell")
+        return 0.5
+
+    parrot.likeness = tells
+    assert run(monkeypatch, "voice", "dir", *takes, "--try", "hello", "-o", out) == 0
+    assert "too short" in capsys.readouterr().out and np.isclose(Voice.load(out).arrays["mean"][0], 0.25)
 
 
 def test_a_passage_of_a_recording(

@@ -248,6 +248,11 @@ def test_a_voice_is_prepared_on_the_command_line(
     }.items():
         assert run(monkeypatch, *made, *extra) == 2
         assert said in capsys.readouterr().err.lower()
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (10000000000000,), }"
+    for broken in (b"PK\x03\x04 no archive", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header):
+        vector.write_bytes(broken)
+        assert run(monkeypatch, *made, "--xvector", vector) == 2
+        assert "is no array as numpy.save writes it" in capsys.readouterr().err
     for wrong, said in ((xvector[1:], "finite numbers"), (np.array(["a"]), "holds no numbers")):
         np.save(vector, wrong)
         assert run(monkeypatch, *made, "--xvector", vector) == 2

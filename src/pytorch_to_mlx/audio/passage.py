@@ -8,6 +8,7 @@ FRAME = 0.02  # seconds
 QUIET = 35.0  # decibels below what is loud in the recording: a pause
 BREATH = 25.0  # the same, with breath and reverberation
 LOUD = 10  # frames: what is as loud as these is no click
+NOISE, ABOVE_NOISE, BELOW_LOUD = 0.1, 4.0, 8.0  # the quietest tenth of frames; decibels
 CLIPPED = 0.999
 
 
@@ -45,14 +46,15 @@ def best_passage(samples: np.ndarray, rate: int, seconds: float) -> tuple[int, i
 
 
 def seconds_of_speech(samples: np.ndarray, rate: int) -> float:
-    """How long somebody speaks in a recording (n,) float32, pauses left out."""
+    """How long somebody speaks in a recording (n,) float32, pauses left out, be they silent or noisy."""
     size = max(1, round(FRAME * rate))
     frames = samples.size // size
     if frames < LOUD:
         return samples.size / rate
     level = _levels(samples[: frames * size].reshape(frames, size))
     loud = np.partition(level, -LOUD)[-LOUD]
-    return float(np.sum(level > loud - BREATH)) * size / rate
+    noisy = min(np.quantile(level, NOISE) + ABOVE_NOISE, loud - BELOW_LOUD)
+    return float(np.sum(level > max(loud - BREATH, noisy))) * size / rate
 
 
 def _levels(framed: np.ndarray) -> np.ndarray:

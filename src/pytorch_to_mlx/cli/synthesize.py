@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pytorch_to_mlx.errors import UsageError
+from pytorch_to_mlx.errors import AudioError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -156,6 +156,9 @@ def prepare(
     from pytorch_to_mlx.tasks import SpeechModel, VoicedTokenizer
 
     check_output("--output", output)
+    trials = [output.with_name(f"{output.stem}-try-{place}.wav") for place in range(1, len(recordings) + 1)]
+    if trial is not None and (lost := {path.resolve() for path in recordings} & {path.resolve() for path in trials}):
+        raise UsageError(f"--try would write over {min(lost)}, which it is to hear: choose another --output")
     if len(recordings) > 1 and ref_text is not None:
         raise UsageError("--ref-text is what one recording says: give one, or leave it out")
     heard = [_shortened(Audio.read(path), ref_seconds, ref_text) for path in recordings]
@@ -175,7 +178,7 @@ def prepare(
         with naming(path):
             prepared.append(model.prepare_voice(audio, ref_text))
     alike = _alike(model, recordings, prepared) if len(prepared) > 1 else [0.0]
-    tried = alike if trial is None else _tried(model, trial, recordings, heard, prepared, output)
+    tried = alike if trial is None else _tried(model, trial, recordings, heard, prepared, trials)
     best = max(range(len(prepared)), key=tried.__getitem__)
     prepared[best].save(output)
     print(f"{output}: a voice for {prepared[best].kind}" + (f", of {recordings[best]}" if len(prepared) > 1 else ""))
@@ -234,10 +237,10 @@ def _vector(path: Path) -> np.ndarray:
     if not path.is_file():
         raise UsageError(f"--xvector {path}: no such file")
     try:
-        vector = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        vector = np.lib.format.open_memmap(path, mode="r")  # which reads no more than there is, and runs nothing
+    except (OSError, ValueError, EOFError, OverflowError) as error:
         raise UsageError(f"--xvector {path}: is no array as numpy.save writes it ({error})") from error
-    if not isinstance(vector, np.ndarray) or vector.dtype.kind not in "fiu":
+    if vector.dtype.kind not in "fiu":
         raise UsageError(f"--xvector {path}: holds no numbers")
     return vector
 
@@ -264,19 +267,22 @@ def _alike(model: SpeechModel, names: list[Path], voices: list[Voice]) -> list[f
 
 
 def _tried(
-    model: SpeechModel, text: str, names: list[Path], heard: list[Audio], voices: list[Voice], output: Path
+    model: SpeechModel, text: str, names: list[Path], heard: list[Audio], voices: list[Voice], outputs: list[Path]
 ) -> list[float]:
     """How like its recording each voice says the text, which is told, with the file it is written to."""
     from pytorch_to_mlx.cli.output import table
 
     likeness, rows = [], []
-    for place, (name, audio, voice) in enumerate(zip(names, heard, voices, strict=True), start=1):
+    for name, audio, voice, output in zip(names, heard, voices, outputs, strict=True):
         with _token_progress(model.tokens_per_second) as progress:
             said = model.synthesize(text, voice=voice, progress=progress)
-        path = output.with_name(f"{output.stem}-{place}.wav")
-        _write(said, path)
-        likeness.append(model.likeness(said, audio))
-        rows.append((name.name, f"{likeness[-1]:.3f}", path.name))
+        _write(said, output)
+        try:
+            likeness.append(model.likeness(said, audio))
+            rows.append((name.name, f"{likeness[-1]:.3f}", output.name))
+        except AudioError:  # what is heard or said is too short to tell
+            likeness.append(-1.0)
+            rows.append((name.name, "too short", output.name))
     print(table(rows, ("", "speech like it", "listen to")))
     return likeness
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import mlx.core as mx
 
 MEMORY = Path("/proc/meminfo")
+CONTAINER = Path("/sys/fs/cgroup")
 _FREE = re.compile(r"^(?:MemAvailable|SwapFree):\s+(\d+) kB$", re.MULTILINE)
 _NO_MEMORY = re.compile(r"out of memory|bad_alloc|\[malloc\]|metal::malloc|insufficient memory|cudaMalloc", re.I)
 
@@ -37,4 +38,14 @@ def free_bytes() -> int | None:
     """
     if sys.platform != "linux" or mx.default_device().type != mx.DeviceType.cpu or not MEMORY.is_file():
         return None
-    return 1024 * sum(map(int, _FREE.findall(MEMORY.read_text())))
+    free = 1024 * sum(map(int, _FREE.findall(MEMORY.read_text())))
+    return min(free, _left_in_container(free))
+
+
+def _left_in_container(otherwise: int) -> int:
+    """What the limit of a container leaves (cgroup v2), where there is one."""
+    try:
+        most, used = ((CONTAINER / f"memory.{name}").read_text().strip() for name in ("max", "current"))
+        return int(most) - int(used)
+    except (OSError, ValueError):  # no container, or "max": no limit
+        return otherwise

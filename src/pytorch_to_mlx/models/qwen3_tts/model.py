@@ -52,7 +52,7 @@ class Part:
     @property
     def name(self) -> str:
         """For messages."""
-        return f"part {self.number + 1} ({' '.join(self.segment.text.split()[:6])!r})"
+        return f'part {self.number + 1} ("{" ".join(self.segment.text.split()[:6])}")'
 
 
 @dataclasses.dataclass(frozen=True)
