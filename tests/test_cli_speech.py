@@ -136,6 +136,25 @@ def test_of_several_recordings_the_most_typical_is_taken(
     assert "what one recording says" in capsys.readouterr().err
 
 
+def test_nothing_that_is_read_is_written_over(
+    parrot: Parrot, wav: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = wav.read_bytes()
+    for words in (
+        ("synthesize", "dir", "-t", "hi", "--ref-audio", wav, "-o", wav),
+        ("voice", "dir", wav, "-o", wav),
+        ("convert-voice", "dir", "--source", wav, "-o", wav.parent / "." / wav.name),
+        ("pitch", "dir", wav, "-o", wav),
+        ("tokenize", "dir", wav, "-o", wav),
+        ("watermark", "dir", "apply", wav, "-o", wav),
+    ):
+        assert run(monkeypatch, *words) == 2
+        assert "is read, and would be written over" in capsys.readouterr().err
+    assert wav.read_bytes() == before
+    assert run(monkeypatch, "voice", "dir", wav, "-o", tmp_path / "voice.wav") == 2
+    assert "a voice is a .safetensors file" in capsys.readouterr().err
+
+
 def test_several_recordings_are_tried(
     parrot: Parrot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

