@@ -183,6 +183,52 @@ FORMULAE = {
     "x <= 5, x != y": "x is at most five, x does not equal y",
 }
 
+NEAR_MISSES = {
+    # ranges, not telephone numbers
+    "1,500-2,000 people": "one thousand five hundred to two thousand people",
+    "1,200-1,300, and 950-1,050": "one thousand two hundred to one thousand three hundred, and nine hundred and fifty "
+    "to one thousand and fifty",
+    "1,010-950; $12.50-15.00": "one thousand and ten to nine hundred and fifty; twelve dollars and fifty cents to "
+    "fifteen dollars",
+    "125-1500 words": "one hundred and twenty five to one thousand five hundred words",
+    "256-1024 tokens": "two hundred and fifty six to one thousand and twenty four tokens",
+    "the number of words is 476-1453; call 476-1453": "the number of words is four hundred and seventy six to one "
+    "thousand four hundred and fifty three; call four seven six, one four five three",
+    "1,234.5 kg, USD 1,250.00": "one thousand two hundred and thirty four point five kilograms, USD one thousand two "
+    "hundred and fifty point oh oh",
+    # no sections
+    "call 555.123.4567": "call five five five, one two three, four five six seven",
+    "1.000.000 people": "one million people",
+    "31.12.99": "thirty one.twelve point nine nine",
+    # code, links and files are wetext's
+    "`v2.27.1` and `[56,3]`": "`v two.twenty seven point one` and `[56,3]`",
+    "https://a.org/v2.1.0": "HTTPS colon slash slash a dot org slash v two dot one dot zero",
+    # exclamations
+    "(1 + 1 = 2!)": "(one plus one equals two!)",
+    "(x = 5!)": "(x equals five!)",
+    "I love f(x)! It rocks.": "I love f of x! It rocks.",
+    'He said "f(x)!" and left. What is h(t)!': 'He said "f of x!" and left. What is h of t!',
+    "spelled with an n!": "spelled with an n!",
+    "5! = 120, n!/(n-k)!": "five factorial equals one hundred and twenty, n factorial over n minus k factorial",
+    "O(n!) is big": "O(n factorial) is big",
+    # slashes and bars
+    "a / b = c": "a over b equals c",
+    "8 / 2 = 4": "eight over two equals four",
+    "y = 3 / 4 x": "y equals three over four x",
+    "|---|---|---|": "|---|---|---|",
+    "A dc/dc converter, ac/dc": "A dc/dc converter, ac/dc",
+    "in h/min, in mg/min": "in h/min, in milligrams per minute",
+    # floor and ceiling
+    "⌊x/2⌋ = 3 and ⌈y⌉": "the floor of x over two equals three and the ceiling of y",
+    r"$2\lfloor x \rfloor = \lceil y \rceil$": "two times the floor of x equals the ceiling of y",
+    # nothing twice
+    "the ∫ sign and the √ key": "the integral sign and the square root key",
+    "∑ over all i": "the sum over all i",
+    "The integral ∫_0^1 x dx": "The integral from zero to one of x d x",
+    "the sum of ∑ i": "the sum of the sum of i",
+    "$x = 1,000$, x = 1,500": "x equals one thousand, x equals one thousand five hundred",
+}
+
 PROSE = {
     "On 12 May 2024, at 9:15 a.m., Mr. Smith met Dr. Jones.": (
         "On twelve May twenty twenty four, at nine fifteen AM., Mister Smith met doctor Jones."
@@ -254,6 +300,11 @@ def test_prose(text: str) -> None:
 @pytest.mark.parametrize("text", FIGURES)
 def test_figures(text: str) -> None:
     assert normalise(text, "en") == FIGURES[text]
+
+
+@pytest.mark.parametrize("text", NEAR_MISSES)
+def test_near_misses(text: str) -> None:
+    assert normalise(text, "en") == NEAR_MISSES[text]
 
 
 @pytest.mark.parametrize("text", FORMULAE)

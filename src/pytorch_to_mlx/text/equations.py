@@ -285,10 +285,11 @@ class _Reader:
         return limits["_"], limits["^"]
 
     def _open(self, token: _Token) -> None:
-        if token.text != "(" or self.at - 1 == self.applied:
-            return
-        if self._kind(-2) in ("number", "fraction", "raised", "bang") or self._text(-2) == ")":
+        rounded = {"⌊": "the floor of", "⌈": "the ceiling of"}.get(token.text, "")
+        factor = self._kind(-2) in ("number", "fraction", "raised", "bang") or self._text(-2) == ")"
+        if factor and (rounded or (token.text == "(" and self.at - 1 != self.applied)):
             self.said.append("times")
+        self.said.append(rounded)
 
     def _close(self, token: _Token) -> None:
         while self.open_bars and self.inside[self.open_bars[-1]] != self.inside[self.at - 1]:

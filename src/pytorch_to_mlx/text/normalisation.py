@@ -10,7 +10,7 @@ from typing import Any
 from pytorch_to_mlx.errors import MissingDependencyError
 from pytorch_to_mlx.text.equations import COUNTED
 from pytorch_to_mlx.text.figures import spoken_commas, spoken_figures
-from pytorch_to_mlx.text.formulae import spoken_formulae
+from pytorch_to_mlx.text.formulae import put_back, set_aside, spoken_formulae
 
 MOST_WORDS = 60
 MOST_LETTERS = 400
@@ -51,7 +51,8 @@ def normalise(text: str, language: str | None = None) -> str:
     if known is None:
         return text
     if known == "en":
-        text = spoken_commas(spoken_formulae(spoken_figures(text.replace(COUNTED, ""))))
+        text, kept = set_aside(text.replace(COUNTED, ""))
+        text = put_back(spoken_commas(spoken_formulae(spoken_figures(text))), kept)
         text = _COUNTED.sub(lambda found: _number(found[1].replace(COUNTED, "")), text)
         return " ".join(_in_words(clause, known) for clause in _clauses(text))
     return "".join(_in_words(clause, known) for clause in _clauses_without_blanks(text))

@@ -104,6 +104,8 @@ def _alone(found: re.Match[str]) -> str:
     factors = all(len(symbol) == 1 for symbol in symbols)
     if factors and re.search(r"[=+<>≤≥≈×−-] $", found.string[max(0, found.start() - 2) : found.start()]):
         return found[0]
+    if not powers and all(symbol in ("s", "min", "h", "d") for symbol in symbols):
+        return found[0]
     kinds = [NAMES[symbol][-4:] for symbol in symbols]
     if not sure or (len(set(kinds)) < len(kinds) and not powers) or all(map(str.isupper, symbols)):
         return found[0]  # MB/GB are alternatives
