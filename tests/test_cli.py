@@ -150,7 +150,7 @@ def test_convert_a_pickle_and_replace_it(room: Room) -> None:
     assert printed == f"crepe tiny -> {target}: 38 tensors used, 6 dropped, 974 kB in float16\n"
     for bits, hinted in (("6", False), ("8", True)):  # a bar is declared for 8 bits, none for 6
         done = command("convert", checkpoint, "-o", target, "--force", "-q", "--q-bits", bits, "--q-group-size", "32")
-        assert ("next: pytorch-to-mlx validate" in done.stderr) == hinted, done.stderr
+        assert (f"next: pytorch-to-mlx validate {target} --source {checkpoint}\n" in done.stderr) == hinted, done.stderr
     again = succeed("convert", checkpoint, "-o", target, "--force", "-q", "--q-bits", "8", "--q-group-size", "32")
     assert "in float32" in again
     config = json.loads((target / "config.json").read_text())

@@ -118,7 +118,7 @@ def test_what_is_refused(
 
 def test_as_a_subprocess_with_json_on_both_ends(room: Path, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "pytorch_to_mlx", "narrate", "-", "-m", room / "model", "-o", tmp_path / "out"]
-    words += ["--voice", room / "anna.wav", "--cache", tmp_path / "c", "--setting", "max_tokens=5"]
+    words += ["--voice", room / "anna.wav", "--cache", tmp_path / "c", "--setting", "max-tokens=5"]
     script = json.dumps([{"id": "über", "text": "One – ¡sí!"}, "Two."], ensure_ascii=False)
     done = subprocess.run(list(map(str, words)), input=script.encode(), capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr.decode()
@@ -294,6 +294,8 @@ def test_an_audit_that_fails_spoils_nothing(
     assert run(monkeypatch, "narrate", tmp_path / "s.txt", *given) == 1
     out, err = capsys.readouterr()
     assert json.loads(out)["track"] and (tmp_path / "t.wav").exists()
+    (told,) = json.loads(out)["audit"]["segments"]
+    assert (told["distance"], told["duration_ratio"]) == (None, None), "which would be the best there can be"
     assert "audit of segment 001: [malloc] out of memory" in err
     with pytest.raises(UsageError, match="--audit 500% is not within"):
         narrate(["Hi."], tmp_path / "o", job(room), audit_share=5)

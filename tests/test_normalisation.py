@@ -404,6 +404,19 @@ def test_other_languages() -> None:
     assert normalise("It is 5", "English") == normalise("It is 5", "en-GB") == normalise("It is 5") == "It is five"
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (r"$\lim_{x\to0}\frac{\sin x}{x}$", "the limit as x goes to zero of sine x over x"),
+        (r"Let $\sin x = y$.", "Let sine x equals y."),
+        ("sin(x) = 1", "sine of x equals one"),
+        ("Tengo 3 perros sin casa.", "Tengo 3 perros sin casa."),
+    ],
+)
+def test_formulae_are_of_no_language(text: str, said: str) -> None:
+    assert normalise(text) == said
+
+
 @pytest.mark.parametrize("language", ["en", "en_US", "en-GB", "EN", "English", "auto", "AUTO", None])
 def test_names_of_english(language: str | None) -> None:
     assert normalise("It is 5", language) == "It is five"

@@ -90,4 +90,5 @@ def command(
         note(notice)
     port = registry.get(made.config.model_type)
     if made.config.variant in port.variants and precision(made.config) in port.reference.modes:
-        note(f"next: pytorch-to-mlx validate {made.folder}")
+        local = made.config.source.kind in ("file", "folder")
+        note(f"next: pytorch-to-mlx validate {made.folder}" + (f" --source {source}" if local else ""))

@@ -149,6 +149,7 @@ def _setting(given: str) -> tuple[str, Any]:
     import json
 
     name, equals, value = given.partition("=")
+    name = name.replace("-", "_")  # as an option of `synthesize` is written
     if not equals or not name.isidentifier():
         raise UsageError(f"--setting {given}: write name=value, such as temperature=0.7")
     try:

@@ -31,14 +31,15 @@ class Audited:
 
     Attributes:
         id: the segment's.
-        distance: mean difference of mel bands in decibels, where the two are aligned best; 0 for the same sound.
-        duration_ratio: the segment's duration by the other's.
+        distance: mean difference of mel bands in decibels, where the two are aligned best; 0 for the same sound; None
+            where there is an error.
+        duration_ratio: the segment's duration by the other's; None where there is an error.
         error: why the segment could not be said again; empty if it could.
     """
 
     id: str
-    distance: float = 0.0
-    duration_ratio: float = 0.0
+    distance: float | None = None
+    duration_ratio: float | None = None
     error: str = ""
 
     def as_json(self) -> dict[str, Any]:
@@ -164,5 +165,5 @@ def _least_mean(one: np.ndarray, other: np.ndarray) -> float:
 
 def summary(audited: Sequence[Audited]) -> Mapping[str, float]:
     """The mean and the largest distance of those that could be said again."""
-    distances = [each.distance for each in audited if not each.error]
+    distances = [each.distance for each in audited if each.distance is not None]
     return {"mean": float(np.mean(distances)), "largest": max(distances)} if distances else {}

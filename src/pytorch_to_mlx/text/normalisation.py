@@ -32,6 +32,8 @@ che ci da dal dei della delle di gli il nel nella non per più questa questo si 
 não os uma em ao na een het niet zijn
 """
 """Frequent words of French, German, Spanish, Italian, and Portuguese or Dutch."""
+# Whose words are of no language, though the sine is Spanish.
+_FORMULA = re.compile(r"\$[^$]{1,400}\$|\\[A-Za-z]{1,40}|\bsin(?=\(|[²³]| [xyt\dα-ω]\b)")
 _ENGLISH_WORDS, _FOREIGN_WORDS = frozenset(_ENGLISH.split()), frozenset(_FOREIGN.split())
 _COUNTED = re.compile(rf"(?<![\d.,])((?:\d{{1,40}}{COUNTED}? )?[\d.,][\d.,/]{{0,400}}(?:st|nd|rd|th)?){COUNTED}")
 _WITH_SIGNS = re.compile(r"\d|[%$£€¥&@#°]|\b[A-Z][a-z]{1,3}\.")
@@ -94,7 +96,7 @@ def _language(text: str, language: str | None) -> str | None:
 
 def _is_english(text: str) -> bool:
     """Whether English words outnumber those of its neighbours, or neither are there; and few letters have accents."""
-    words = _WORD.findall(text)
+    words = _WORD.findall(_FORMULA.sub(" ", text))
     letters = sum(map(len, words))
     long = [word for word in words if len(word) > 1]  # alone, letters are of a formula, Greek ones too
     others = sum(letter.isalpha() and not letter.isascii() for word in long for letter in word)
