@@ -206,6 +206,7 @@ def test_a_model_that_cannot_fit_is_not_tried(
     assert run(monkeypatch, "narrate", *given) == 1
     out, err = capsys.readouterr()
     assert len(json.loads(out)["failed"]) == 5 and "of memory are free" in err and "--fallback-model" in err
+    assert err.count("of memory are free") == 1, "in one line, of all five"
     assert run(monkeypatch, "narrate", *given, "--fallback-model", small) == 0
     told = json.loads(capsys.readouterr().out)
     assert all(each["fallback"] and Path(each["path"]).is_file() for each in told["segments"])

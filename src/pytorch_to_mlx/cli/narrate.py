@@ -84,7 +84,7 @@ def command(
 
     from pytorch_to_mlx.cli.cache import open_cache
     from pytorch_to_mlx.service.job import Job, SpeakerCheck
-    from pytorch_to_mlx.service.narration import narrate
+    from pytorch_to_mlx.service.narration import by_text, narrate
     from pytorch_to_mlx.service.script import read_script, read_stream
 
     segments = read_stream(sys.stdin.buffer, "json", name="stdin") if script == "-" else read_script(Path(script))
@@ -121,18 +121,18 @@ def command(
             progress=progress,
         )
     print(json.dumps(narration.as_json(), ensure_ascii=False, indent=2))
-    for result in narration.failed:
-        reason = (
-            result.error or f"likeness {result.about.get('similarity')} to its voice, below --threshold {threshold:g}"
-        )
-        print(f"pytorch-to-mlx: segment {result.id}: {reason}", file=sys.stderr)
+    unlike = f"to its voice, below --threshold {threshold:g}"
+    failures = [
+        (each.id, each.error or f"likeness {each.about.get('similarity')} {unlike}") for each in narration.failed
+    ]
+    for line in by_text(failures):
+        print(f"pytorch-to-mlx: {line}", file=sys.stderr)
     if track is not None and narration.track is None:
         print(f"pytorch-to-mlx: --track {track} was not written: no segment could be said", file=sys.stderr)
     if narration.unchecked:
         print(f"pytorch-to-mlx: too short to tell whose voice it is: {', '.join(narration.unchecked)}", file=sys.stderr)
-    for each in narration.audited:
-        if each.error:
-            print(f"pytorch-to-mlx: audit of segment {each.id}: {each.error}", file=sys.stderr)
+    for line in by_text((each.id, each.error) for each in narration.audited if each.error):
+        print(f"pytorch-to-mlx: audit of {line}", file=sys.stderr)
     if narration.failed or any(each.error for each in narration.audited):
         raise typer.Exit(FAILED)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -129,14 +129,20 @@ def narrate(
 
 def _tell_warnings(results: Sequence[Result]) -> None:
     """Each text once, with the segments that it is of: a voice's is of all that it says."""
-    told: dict[str, list[str]] = {}
-    for result in results:
-        for text in result.about.get("warnings", ()):
-            told.setdefault(text, []).append(result.id)
-    for text, ids in told.items():
+    for line in by_text((result.id, text) for result in results for text in result.about.get("warnings", ())):
+        warnings.warn(line, stacklevel=3)
+
+
+def by_text(told: Iterable[tuple[str, str]]) -> list[str]:
+    """A line for each text of what is told, (id, text), with the segments that it is of."""
+    whose: dict[str, list[str]] = {}
+    for segment, text in told:
+        whose.setdefault(text, []).append(segment)
+    lines = []
+    for text, ids in whose.items():
         more = f" and {len(ids) - MOST_NAMED} more" if len(ids) > MOST_NAMED else ""
-        whose = f"segment{'s' if len(ids) > 1 else ''} {', '.join(ids[:MOST_NAMED])}{more}"
-        warnings.warn(f"{whose}: {text}", stacklevel=3)
+        lines.append(f"segment{'s' if len(ids) > 1 else ''} {', '.join(ids[:MOST_NAMED])}{more}: {text}")
+    return lines
 
 
 def _check_targets(

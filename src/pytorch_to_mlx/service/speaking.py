@@ -176,10 +176,19 @@ class Speaker:
         return Utterance(
             said(segment, self.job),
             voice=self._prepared(segment, recording).voice if recording else None,
-            speaker=None if recording else segment.voice or self.job.voice,
+            speaker=None if recording else self._speaker(segment),
             language=segment.language or self.job.language,
             seed=seed,
         )
+
+    def _speaker(self, segment: Segment) -> str | None:
+        """The voice that is the model's own. Raises `UsageError` where it has none of the name."""
+        name = segment.voice or self.job.voice
+        known: Sequence[str] = getattr(self.model, "speakers", ())
+        if name is not None and name.lower() not in known:
+            others = f"it is none of the model's: {', '.join(known)}" if known else "this model has no voices by name"
+            raise UsageError(f"voice {name!r}: there is no such file, and {others}")
+        return name
 
     def _speed(self, segment: Segment) -> float:
         return self.job.speed if segment.speed is None else segment.speed
