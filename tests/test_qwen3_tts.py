@@ -73,7 +73,7 @@ def recording(seed: int = 1, seconds: float = 1.0, rate: int = RATE) -> Audio:
 
 @pytest.fixture(scope="module")
 def voice(base: Qwen3TTSModel) -> Voice:
-    return base.prepare_voice(recording(), "what it says")
+    return base.prepare_voice(recording(), "what it says to us")
 
 
 def assert_close(found: np.ndarray, expected: np.ndarray) -> None:
