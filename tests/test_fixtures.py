@@ -108,3 +108,10 @@ def test_an_unknown_variant_is_one_line(verb: str, tmp_path: Path) -> None:
     done = command("reference", verb, "crepe", "--variant", "huge", "-o", tmp_path / "out")
     assert done.returncode == 2 and "--variant huge: crepe has tiny, full" in done.stderr
     assert len(done.stderr.splitlines()) == 1 and not (tmp_path / "out").exists()
+
+
+def test_small_variants_are_named_where_there_are_some(tmp_path: Path) -> None:
+    done = command("reference", "checkpoint", "qwen3_tts", "--variant", "huge", "-o", tmp_path / "out")
+    assert done.returncode == 2 and "1.7b-voice-design, 0.6b-base-reduced," in done.stderr
+    done = command("reference", "export", "qwen3_tts", "--variant", "0.6b-base-reduced", "-o", tmp_path / "out")
+    assert done.returncode == 2 and "qwen3_tts has 0.6b-base" in done.stderr

@@ -171,12 +171,14 @@ class Reference:
         upstream: the judged package and version, for people.
         stages: by what stands before the first "/" in the names of their cases; "" for cases without one.
         elsewhere: by variant, stages that its recordings leave out, since another variant's have the same network.
+        reduced: whether the script knows each variant in a small size too, `NAME-reduced`, to try things with.
     """
 
     script: str
     upstream: str
     stages: Mapping[str, Stage]
     elsewhere: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    reduced: bool = False
 
     def stage(self, case: str) -> Stage:
         """The stage of the case called so. Raises `KeyError` if none is declared."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -89,11 +90,13 @@ def checkpoint(
     ],
     seed: Annotated[int, typer.Option(help="Seed of the weights.")] = 0,
 ) -> None:
-    """Write a checkpoint of seeded weights in upstream's own file format.
+    """Write a checkpoint of seeded weights in upstream's own file format; what they say is noise.
 
-    Example:
+    Examples:
 
       pytorch-to-mlx reference checkpoint crepe --variant tiny -o tiny.pth
+
+      pytorch-to-mlx reference checkpoint qwen3_tts --variant 0.6b-base-reduced -o qwen-small
     """
     _run(model, "export", variant, output, ["--seed", str(seed)])
 
@@ -127,12 +130,13 @@ def _run(model: str, verb: str, variant: str, output: Path, arguments: list[str]
     from pytorch_to_mlx.cli.output import note
 
     port = registry.get(model)
-    _check_variant(port, variant)
+    _check_variant(port, variant, [f"{name}-reduced" for name in port.variants] if port.reference.reduced else [])
     arguments = [verb, "--variant", variant, *arguments, "--out", str(output)]
     environments.run_script(port.reference.script, arguments, note)
     print(output)
 
 
-def _check_variant(port: Port, variant: str) -> None:
-    if variant not in port.variants:
-        raise UsageError(f"--variant {variant}: {port.name} has {', '.join(port.variants)}")
+def _check_variant(port: Port, variant: str, others: Sequence[str] = ()) -> None:
+    known = [*port.variants, *others]
+    if variant not in known:
+        raise UsageError(f"--variant {variant}: {port.name} has {', '.join(known)}")

@@ -47,6 +47,7 @@ WITHOUT_CODEC = ("1.7b-base", "0.6b-custom-voice", "1.7b-custom-voice", "1.7b-vo
 REFERENCE = Reference(
     script="qwen3_tts.py",
     upstream="qwen-tts 0.1.1",
+    reduced=True,
     stages={
         "speaker": SPEAKER,
         "text": Stage(run=stages.run_text, bars={"float32": {"*": EXACT}}, alive={WHOLE: 4}, control_case=""),

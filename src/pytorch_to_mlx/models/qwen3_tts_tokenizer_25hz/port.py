@@ -71,6 +71,7 @@ PORT = Port(
     reference=Reference(
         script="qwen3_tts_tokenizer_25hz.py",
         upstream="qwen-tts 0.1.1",
+        reduced=True,
         stages={
             "": Stage(
                 run=_run,
