@@ -13,7 +13,14 @@ from pytorch_to_mlx.errors import UsageError
 if TYPE_CHECKING:
     from pytorch_to_mlx.service.cache import ResultCache
 
-app = typer.Typer(no_args_is_help=True, help="What narrations keep, so that no line is computed twice.")
+EPILOG = """Examples:
+
+  pytorch-to-mlx cache list
+
+  pytorch-to-mlx cache prune --cache-limit 2GB
+"""
+
+app = typer.Typer(no_args_is_help=True, help="What narrations keep, so that no line is computed twice.", epilog=EPILOG)
 CacheOption = Annotated[
     Path | None, typer.Option("--cache", help="Folder of what was said; that of this machine if not given.")
 ]

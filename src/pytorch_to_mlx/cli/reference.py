@@ -13,7 +13,16 @@ from pytorch_to_mlx.errors import UsageError
 if TYPE_CHECKING:
     from pytorch_to_mlx.port import Port
 
-app = typer.Typer(help="The upstream PyTorch code that models are checked against.", no_args_is_help=True)
+EPILOG = """Examples:
+
+  pytorch-to-mlx reference install qwen3_tts
+
+  pytorch-to-mlx reference checkpoint qwen3_tts --variant 0.6b-base-reduced -o qwen-small
+"""
+
+app = typer.Typer(
+    help="The upstream PyTorch code that models are checked against.", no_args_is_help=True, epilog=EPILOG
+)
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A name of `pytorch-to-mlx list`.")]
 

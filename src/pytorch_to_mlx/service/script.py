@@ -12,13 +12,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 from unicodedata import normalize
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from pytorch_to_mlx.audio.tempo import FASTEST, SLOWEST
 from pytorch_to_mlx.errors import ScriptError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 Format = Literal["json", "jsonl", "csv", "srt", "txt"]
 SUFFIXES: dict[str, Format] = {
@@ -170,7 +173,18 @@ def _checked(found: _Found, number: str, name: str, folder: Path) -> Segment:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"]))
-        raise ScriptError(f"{name}, {found.where}: {field}: {first['msg']}") from error
+        raise ScriptError(f"{name}, {found.where}: {field}: {_why(first, field)}") from error
+
+
+def _why(error: ErrorDetails, field: str) -> str:
+    """What is wrong with a field, in words for people who write scripts."""
+    if error["type"] == "extra_forbidden":
+        return f"no segment has that; its fields are {', '.join(Segment.model_fields)}"
+    if error["type"] == "string_pattern_mismatch":
+        return f"{error['input']!r} cannot name a file; use up to 100 letters, digits, points and hyphens"
+    if field == "text":
+        return "must be what to say"
+    return error["msg"].removeprefix("Value error, ").replace("Input should", "should")
 
 
 def _json(text: str, name: str) -> Iterator[_Found]:

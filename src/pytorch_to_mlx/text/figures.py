@@ -32,6 +32,10 @@ _MONEY = re.compile(
     r"(?<![\w$£€])(?:US)?([$£€])(\d{0,15}|\d{1,3}(?:,\d{3}){1,5})[.,](\d\d)(?![\w.,]{0,20}\d)(?!\w)"
     r"(?!\s?(?i:thousand|million|billion|trillion|bn|[kmb]\b))"
 )
+_CENTS = re.compile(r"(?<![\w.,])(\d{1,9}+(?:\.\d{1,9}+)?) ?¢")
+_SHARES = re.compile(r"(?<![\w/.,$£€])([1-9]?[05])/([1-9]?[05])(?![\w/%]|[.,]\d)")
+"""Two parts of a hundred, such as 50/50, are no fraction."""
+_ABOUT = re.compile(r"(?<![^\s(])(?i:(about|around|some|roughly|approximately|nearly) )?[~≈∼] ?(?=[$£€]?\d)")
 _PRICES = re.compile(r"(?<=\d)[-–](?=[$£€]\d)")
 _PRICE_RANGE = re.compile(r"([$£€])(\d{1,9}\.\d\d)[-–](?=\d{1,9}\.\d\d(?![\w.,-]))")
 _COINS = {"$": ("dollar", "cent"), "£": ("pound", "penny"), "€": ("euro", "cent")}
@@ -61,6 +65,8 @@ def spoken_figures(text: str) -> str:
     text = _VERSION.sub(_version, _DECADE.sub(_decade, text))
     text = _MANY.sub(_many, _ALL_DAY.sub("24 7", text))
     text = _TELEPHONE.sub(_telephone, _MONEY.sub(_money, text))
+    text = _SHARES.sub(_shares, _CENTS.sub(lambda found: f"{found[1]} {'cent' if found[1] == '1' else 'cents'}", text))
+    text = _ABOUT.sub(_about, text)
     return _SECTION.sub(_section, _ORDINALS.sub(_ordinals, text))
 
 
@@ -77,6 +83,17 @@ def _decade(found: re.Match[str]) -> str:
 
 def _many(found: re.Match[str]) -> str:
     return {"0": "tens", "00": "hundreds"}.get(found[1], "thousands")
+
+
+def _shares(found: re.Match[str]) -> str:
+    return f"{found[1]}{COUNTED} {found[2]}" if int(found[1]) + int(found[2]) == 100 else found[0]
+
+
+def _about(found: re.Match[str]) -> str:
+    """As it stands behind what may be of a formula: X ~ 3, sin(x) ≈ 0.5."""
+    before = found.string[: found.start()].split()
+    prose = not before or re.fullmatch(r"\(|[\W_]*[^\W\d_]{2,}[,;:.!?]?", before[-1])
+    return f"{found[1] or 'about'} " if found[1] or prose else found[0]
 
 
 def _version(found: re.Match[str]) -> str:

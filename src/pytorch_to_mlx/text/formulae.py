@@ -92,6 +92,8 @@ _SENTENCE_ENDS = re.compile(r"[\"'”’]|\s*(?:$|[\"'“‘(]?[A-Z])")
 _NOUN_OR_PREPOSITION = re.compile(r" (?:(?:sign|symbol|key|operator|button)s?|of|over|from|is|means|and|or)\b")
 _ARTICLE = re.compile(r"(?i:\b(?:the|an?|this|that|each|every) )$")
 _JUST_SAID = re.compile(r"(?i:(?:\bthe )?\b((?:(?:square|cube|double|triple) )?(?:sum|product|integral|root|limit)) )$")
+_CHANGE = re.compile(r"(?<=\b[A-Z])(?=Δ[A-Z](?![a-z]))")
+"""Between factors of which the second is a change: TΔS."""
 _TIMES_TEN = re.compile(r"(?<![\w.,])(\d{1,20}+(?:\.\d{1,20}+)?) ?[x×·⋅*] ?10(?=\^|[⁺⁻]?[¹²³⁴⁵⁶⁷⁸⁹])")
 _MULTIPLE = re.compile(r"(?:(?<=[=+−≈≤≥<>×·√(/±*^-])|(?<=[=+−≈≤≥<>×·/±*-] ))(\d{1,20}+(?:\.\d{1,20}+)?)(?=x(?!\w))")
 """A number of times is said otherwise than a product with x."""
@@ -141,6 +143,7 @@ def spoken_formulae(text: str) -> str:
 
     A number that must not be taken for one of a unit is followed by `COUNTED`.
     """
+    text = _CHANGE.sub(" ", text)
     text = _SCIENTIFIC.sub(lambda found: "{} × 10^{}".format(*filter(None, found.groups())), text)
     text = spoken_units(_TIMES_TEN.sub(r"\1 × 10", text))
     text = _MOLECULE.sub(_molecule, text)

@@ -43,6 +43,11 @@ _POWER = r"(?:\^\{?[-−+]?\d{1,9}\}?|[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,9
 _SYMBOL = "|".join(sorted(map(re.escape, NAMES), key=len, reverse=True))
 _BELOW_ONE = r"(?:\^\{?[-−]\d{1,2}\}?|⁻[¹²³⁴⁵⁶⁷⁸⁹])"
 _JOINED = rf"(?:\s?[/·⋅]\s?(?:{_SYMBOL}){_POWER}|[ \u00a0](?:{_SYMBOL}){_BELOW_ONE})"
+_BELOW = re.compile(
+    rf"/(?:\((?P<first>{_SYMBOL})(?P<power>{_POWER})[ ·⋅](?P<second>{_SYMBOL})\)|"
+    rf"(?P<plain>{_SYMBOL})(?P<raised>{_POWER})(?<![A-Za-z])(?P<temperature>K))(?!\w)"
+)
+"""Two units below one line: W/(m·K), W/m²K."""
 _QUANTITY = re.compile(
     rf"(?<![\w.$£€¥{KEPT}])(?<!\d,)(?P<number>[-−]?(?:{NUMBER}{_POWER}|\d{{0,9}}+[{PARTS}]))(?P<space>[\s\u202f]?)"
     rf"(?P<unit>{_SYMBOL})(?P<power>{_POWER})(?P<rest>{_JOINED}{{0,4}}+)"
@@ -67,7 +72,13 @@ _NO_DURATION = re.compile(
 
 def spoken_units(text: str) -> str:
     """Text with its units in words; numbers stay."""
+    text = _BELOW.sub(_below, text)
     return _ALONE_UNIT.sub(_alone, _QUANTITY.sub(_quantity, text))
+
+
+def _below(found: re.Match[str]) -> str:
+    first, power = found["first"] or found["plain"], found["power"] or found["raised"] or ""
+    return f"/{first}{power}/{found['second'] or found['temperature']}"
 
 
 def _quantity(found: re.Match[str]) -> str:
