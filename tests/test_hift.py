@@ -12,7 +12,6 @@ from small_ports import SEED
 
 from pytorch_to_mlx.components.hift import HOP, RATE, WEIGHTS, HiFT, network
 from pytorch_to_mlx.components.hift.source import SineGen
-from pytorch_to_mlx.components.hift.spectrum import istft, stft
 from pytorch_to_mlx.errors import WeightMapError
 from pytorch_to_mlx.layers.snake import Snake
 from pytorch_to_mlx.port import parameter_shapes
@@ -107,35 +106,6 @@ def test_a_source_in_parts_is_the_whole(vocoder: HiFT) -> None:
         part, turns = vocoder.excite_on(f0[:, start:end], phase, breath[:, start * HOP : end * HOP], turns)
         parts.append(part)
     assert mx.abs(mx.concatenate(parts, axis=1) - vocoder.excite(f0, phase, breath)).max() < 1e-6
-
-
-# Transforms
-
-
-def test_the_transform_is_numpys() -> None:
-    signal = np.random.default_rng(0).standard_normal(96)
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(16) / 16)
-    padded = np.pad(signal, 8, mode="reflect")
-    expected = np.stack([np.fft.rfft(window * padded[i : i + 16]) for i in range(0, 97, 4)])
-    ours = np.array(stft(mx.array(signal, mx.float32)))
-    np.testing.assert_allclose(ours, np.concatenate([expected.real, expected.imag], axis=1), atol=2e-6)
-
-
-def test_the_inverse_divides_by_the_overlap_at_the_ends_too() -> None:
-    random = np.random.default_rng(0)
-    spectrum = random.standard_normal((25, 9)) + 1j * random.standard_normal((25, 9))
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(16) / 16)
-    summed, overlap = np.zeros(112), np.zeros(112)
-    for i, frame in enumerate(spectrum):
-        summed[4 * i : 4 * i + 16] += window * np.fft.irfft(frame)
-        overlap[4 * i : 4 * i + 16] += window**2
-    ours = istft(mx.array(np.concatenate([spectrum.real, spectrum.imag], axis=1), mx.float32))
-    np.testing.assert_allclose(np.array(ours), (summed / np.maximum(overlap, 1e-9))[8:-8], atol=2e-6)
-
-
-def test_both_ways_give_the_signal_back() -> None:
-    signal = noise((480,))
-    assert mx.abs(istft(stft(signal)) - signal).max() < 1e-6
 
 
 # Snake

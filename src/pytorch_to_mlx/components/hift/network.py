@@ -7,13 +7,14 @@ import mlx.nn as nn
 
 from pytorch_to_mlx.components.hift.f0 import MELS, F0Predictor
 from pytorch_to_mlx.components.hift.source import HARMONICS, HOP, RATE, Source
-from pytorch_to_mlx.components.hift.spectrum import BINS, istft, stft
 from pytorch_to_mlx.layers import elementwise
 from pytorch_to_mlx.layers.convolution import Conv1d, ConvTranspose1d
+from pytorch_to_mlx.layers.fourier import ShortFourier
 from pytorch_to_mlx.layers.snake import Snake
 
 __all__ = ["CONTEXT", "HOP", "RATE", "HiFT"]
 
+FOURIER = ShortFourier(16)
 CHANNELS = 512  # before the first upsampling; each halves them
 UPSAMPLING = ((8, 16), (5, 11), (3, 7))  # rate, kernel size
 DILATIONS = (1, 3, 5)
@@ -68,10 +69,10 @@ class HiFT(nn.Module):
             self.ups.append(ConvTranspose1d(channels, channels // 2, kernel, stride=rate, padding=(kernel - rate) // 2))
             channels //= 2
             down = (1, 1, 0) if stride == 1 else (2 * stride, stride, stride // 2)
-            self.source_downs.append(Conv1d(2 * BINS, channels, down[0], stride=down[1], padding=down[2]))
+            self.source_downs.append(Conv1d(2 * FOURIER.bins, channels, down[0], stride=down[1], padding=down[2]))
             self.source_resblocks.append(ResBlock(channels, source_kernel))
             self.resblocks += [ResBlock(channels, kernel) for kernel in KERNELS]
-        self.conv_post = Conv1d(channels, 2 * BINS, 7, padding=3)
+        self.conv_post = Conv1d(channels, 2 * FOURIER.bins, 7, padding=3)
 
     def predict_f0(self, mel: mx.array) -> mx.array:
         """Log-mel spectrum (1, T, 80), natural logarithm, to F0 (1, T) in Hz."""
@@ -107,7 +108,7 @@ class HiFT(nn.Module):
     def decode(self, mel: mx.array, source: mx.array) -> mx.array:
         """Log-mel spectrum (1, T, 80) and source (1, T * 480, 1) to samples (1, T * 480) float32 within 0.99."""
         dtype = self.conv_pre.weight.dtype
-        spectrum = stft(source[0, :, 0])[None].astype(dtype)
+        spectrum = FOURIER.transform(source[0, :, 0])[None].astype(dtype)
         x = self.conv_pre(mel.astype(dtype))
         for i, up in enumerate(self.ups):
             x = up(nn.leaky_relu(x, SLOPE))
@@ -115,10 +116,10 @@ class HiFT(nn.Module):
                 x = mx.concatenate([x[:, 1:2], x], axis=1)
             x = self._stage(i, x, self.source_downs[i](spectrum))
         x = self.conv_post(nn.leaky_relu(x, LAST_SLOPE))[0].astype(mx.float32)
-        magnitude = mx.minimum(elementwise.exp(x[:, :BINS]), MAGNITUDE_LIMIT)
-        angle = elementwise.sin(x[:, BINS:])
+        magnitude = mx.minimum(elementwise.exp(x[:, : FOURIER.bins]), MAGNITUDE_LIMIT)
+        angle = elementwise.sin(x[:, FOURIER.bins :])
         spectrum = mx.concatenate([magnitude * mx.cos(angle), magnitude * mx.sin(angle)], axis=-1)
-        return mx.clip(istft(spectrum), -AUDIO_LIMIT, AUDIO_LIMIT)[None]
+        return mx.clip(FOURIER.inverse(spectrum), -AUDIO_LIMIT, AUDIO_LIMIT)[None]
 
     def _stage(self, i: int, x: mx.array, source: mx.array) -> mx.array:
         """The blocks that follow an upsampling; long inputs in pieces, which gives the same within less memory."""
