@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -88,9 +89,10 @@ def match(
             revision = one.revision  # what follows is of the same commit
             return one.path / name
 
-        told = _Told(listed.__contains__, fetched)
+        files = _Files(listed.__contains__, lambda pattern: fnmatch.filter(listed, pattern))
+        told = _Told(files, fetched)
         port_found, fitting = _only(source, candidates, lambda v: _fits(v, told, include))
-        chosen = _chosen(fitting, listed.__contains__, include) or _Chosen()
+        chosen = _chosen(fitting, files, include) or _Chosen()
         resolved = hub.resolve(source, revision=revision, patterns=_patterns(chosen.names), offline=offline)
         return _checked(_matched(resolved, port_found, _configured(port_found, fitting, told), chosen))
     resolved = hub.resolve(source, revision=revision, search_paths=environments.search_paths())
@@ -107,17 +109,30 @@ def match(
         # Path.is_file raises where a folder may not be entered.
         return os.path.isfile(resolved.path / name)  # noqa: PTH113
 
-    told = _Told(present, lambda name: resolved.path / name)
+    def like(pattern: str) -> list[str]:
+        found = sorted(path.relative_to(resolved.path).as_posix() for path in resolved.path.glob(pattern))
+        return list(filter(present, found))
+
+    files = _Files(present, like)
+    told = _Told(files, lambda name: resolved.path / name)
     known, fitting = _only(source, candidates, lambda v: _fits(v, told, include))
-    chosen = _chosen(fitting, present, include) or _Chosen()
+    chosen = _chosen(fitting, files, include) or _Chosen()
     return _checked(_matched(resolved, known, _configured(known, fitting, told), chosen))
+
+
+@dataclass(frozen=True)
+class _Files:
+    """What a source has: whether a name is there, and the names that are like a pattern."""
+
+    present: Callable[[str], bool]
+    like: Callable[[str], list[str]]
 
 
 @dataclass
 class _Told:
     """What a source's own configuration files say, each read once."""
 
-    present: Callable[[str], bool]
+    files: _Files
     path: Callable[[str], Path]
     _contents: dict[str, Any] = field(default_factory=dict)
 
@@ -145,7 +160,7 @@ def _read_json(path: Path) -> Any:
 
 def _fits(variant: Variant, told: _Told, include: Collection[str]) -> bool:
     """Whether the variant's files are there, and the source's own configuration agrees."""
-    if _chosen(variant, told.present, include) is None:
+    if _chosen(variant, told.files, include) is None:
         return False
     settings = variant.settings
     if settings is None:
@@ -231,8 +246,9 @@ class _Chosen:
         return list(dict.fromkeys([*self.parts.values(), *(name for names in self.assets.values() for name in names)]))
 
 
-def _chosen(variant: Variant, present: Callable[[str], bool], include: Collection[str]) -> _Chosen | None:
+def _chosen(variant: Variant, files: _Files, include: Collection[str]) -> _Chosen | None:
     """Each wanted part's file and each wanted asset's files among those present; None if one is missing."""
+    present = files.present
     parts: dict[str, str] = {}
     assets: dict[str, list[str]] = {}
     for part in variant.parts:
@@ -249,7 +265,14 @@ def _chosen(variant: Variant, present: Callable[[str], bool], include: Collectio
             continue
         if not all(map(present, asset.files)):
             return None
-        assets[asset.target] = [*asset.files, *filter(present, asset.helpful)]
+        like = [files.like(pattern) for pattern in asset.patterns]
+        if not all(like):
+            return None
+        assets[asset.target] = [
+            *asset.files,
+            *filter(present, asset.helpful),
+            *(name for each in like for name in each),
+        ]
     return _Chosen(parts, assets)
 
 

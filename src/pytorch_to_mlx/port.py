@@ -57,6 +57,7 @@ class Asset:
         target: its name in the folder.
         files: names within the source that it is made of; all must be there.
         helpful: further ones, taken where they are there.
+        patterns: further ones, whatever is called like these (fnmatch); there must be one.
         make: its content, from the paths by name; a copy of the only file if None.
         optional: as a part's; such an asset is left out unless asked for.
         notice: a sentence for the card of a folder that has it.
@@ -65,6 +66,7 @@ class Asset:
     target: str
     files: tuple[str, ...]
     helpful: tuple[str, ...] = ()
+    patterns: tuple[str, ...] = ()
     make: Callable[[Mapping[str, Path]], bytes] | None = None
     optional: str = ""
     notice: str = ""
