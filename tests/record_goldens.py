@@ -11,7 +11,7 @@ NETWORKS = {
     ("chatterbox", "multilingual"): ("t3",),
 }
 """Of models of many networks those that no other port or variant has, a recording for each."""
-ELSEWHERE = {("qwen3_tts", "1.7b-base"), ("qwen3_tts", "0.6b-custom-voice")}
+ELSEWHERE = {("qwen3_tts", "1.7b-base"), ("qwen3_tts", "0.6b-custom-voice"), ("kokoro", "v1.1-zh")}
 """What they consist of is in the recordings of the other variants."""
 
 

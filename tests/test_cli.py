@@ -109,6 +109,7 @@ LISTED = [
     ("qwen3_tts", ["0.6b-base", "1.7b-base", "0.6b-custom-voice", "1.7b-custom-voice", "1.7b-voice-design"]),
     ("qwen3_tts_tokenizer", ["12hz"]),
     ("qwen3_tts_tokenizer_25hz", ["25hz"]),
+    ("kokoro", ["v1.0", "v1.1-zh"]),
 ]
 
 

@@ -16,6 +16,7 @@ import pytest
 from described import described, write_source
 from mlx.utils import tree_flatten
 from record_goldens import goldens
+from small_kokoro import small_kokoro
 from small_ports import SEED, crepe_tensors, perth_tensors, safetensors_file, small_s3_tokenizer, voice_encoder_tensors
 from small_qwen3_tts import small_networks
 from upstream_shapes import seeded_campplus, seeded_flow, seeded_hift, seeded_t3
@@ -69,6 +70,8 @@ def model(name: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
         return small_s3_tokenizer(variant)
     if port == "qwen3_tts":
         return small_networks(name)
+    if port == "kokoro":
+        return small_kokoro()
     if "shapes" in described(name):
         convert(write_source(name, folder / "source"), folder / "mlx", port=port, variant=variant)
         return load(folder / "mlx")
@@ -108,6 +111,7 @@ MOST_CONTROLS = {
     "chatterbox-turbo-flow": 40,
     "chatterbox-english-hift": 40,
     "qwen3_tts_tokenizer_25hz-25hz": 120,
+    "kokoro-v1.0": 80,
 }
 """All of them would take minutes here; make parity does all."""
 

@@ -99,6 +99,14 @@ ENTRIES: tuple[Entry, ...] = (
         sources=("config.json of model_type qwen3_tts_tokenizer_25hz",),
         module="pytorch_to_mlx.models.qwen3_tts_tokenizer_25hz.port",
     ),
+    Entry(
+        name="kokoro",
+        summary="Kokoro speech synthesis",
+        task="text to speech",
+        variants=("v1.0", "v1.1-zh"),
+        sources=("hexgrad/Kokoro-82M", "hexgrad/Kokoro-82M-v1.1-zh"),
+        module="pytorch_to_mlx.models.kokoro.port",
+    ),
 )
 
 _added: dict[str, Port] = {}

@@ -10,7 +10,7 @@ OPENBLAS = "openblas-pthread/libopenblas.so.0"
 NATIVE = "compiled for this processor"
 PACKAGES = (
     *("pytorch-to-mlx", "mlx", "numpy", "safetensors", "huggingface-hub"),
-    *("torch", "onnx", "resampy", "webrtcvad-wheels", "matplotlib"),
+    *("torch", "onnx", "resampy", "webrtcvad-wheels", "misaki", "matplotlib"),
 )
 
 
@@ -139,6 +139,7 @@ def _advice(facts: dict[str, str]) -> list[str]:
     from pathlib import Path
 
     from pytorch_to_mlx.cli.output import NO_BACKEND
+    from pytorch_to_mlx.models.kokoro.phonemes import best_english
 
     advice = []
     if facts["backend"] == "none":
@@ -162,5 +163,10 @@ def _advice(facts: dict[str, str]) -> list[str]:
     if facts["torch"] == "not installed":
         advice.append(
             "missing: .pt, .pth and .bin files are read by torch. Mend: python -m pytorch_to_mlx.environments torch"
+        )
+    if facts["misaki"] != "not installed" and not best_english():
+        advice.append(
+            "missing: Kokoro's English is said by espeak-ng alone, not as upstream says it."
+            " Mend: pip install num2words spacy && python -m spacy download en_core_web_sm"
         )
     return advice

@@ -43,9 +43,11 @@ def command(
     ref_text: RefTextOption = None,
     ref_seconds: RefSecondsOption = None,
     voice: VoiceOption = None,
-    speaker: Annotated[str | None, typer.Option(help="A voice by name, if the model has some.")] = None,
+    speaker: Annotated[str | None, typer.Option(help="A voice by name, or a:0.6+b:0.4, if it has some.")] = None,
     instruct: Annotated[str | None, typer.Option(help="The voice, or how to speak; for Qwen3-TTS.")] = None,
     language: Annotated[str | None, typer.Option("--language", "-l", help="Code such as fr, if multilingual.")] = None,
+    speed: Annotated[float | None, typer.Option(help="1 is the model's own; for Kokoro.")] = None,
+    phonemes: Annotated[bool, typer.Option("--phonemes", help="The text is phonemes; for Kokoro.")] = False,
     exaggeration: Annotated[float | None, typer.Option(help="Emotion, 0.5 is neutral; for Chatterbox.")] = None,
     cfg_weight: Annotated[float | None, typer.Option(help="Guidance; 0 halves the time. For Chatterbox.")] = None,
     temperature: Annotated[float | None, typer.Option(help="0 takes the likeliest token each time.")] = None,
@@ -76,6 +78,8 @@ def command(
 
       pytorch-to-mlx synthesize design-mlx -t "Hello." --instruct "An old man, calm and slow" -o hello.wav
 
+      pytorch-to-mlx synthesize kokoro-mlx -t "Hello." --speaker af_heart:0.6+am_adam:0.4 --speed 1.1 -o hello.wav
+
       pytorch-to-mlx synthesize chatterbox-mlx -f book.txt --ref-audio anna.wav --stream -o - | aplay -f S16_LE -r 24000
     """
     from pytorch_to_mlx.audio import Audio
@@ -86,6 +90,8 @@ def command(
     settings = {
         "ref_text": ref_text,
         "speaker": speaker,
+        "speed": speed,
+        "phonemes": phonemes or None,
         "instruct": instruct,
         "watermark": watermark,
         "exaggeration": exaggeration,

@@ -37,6 +37,8 @@ MOST_BYTES = 64 * 2**20
 MOST_BYTES_OF_ID = 200
 _TIME = r"\d+:\d\d:\d\d[,.]\d{3}"
 _CUE = re.compile(rf"^(?:\d+[^\S\n]*\n)?[^\S\n]*{_TIME}\s*-->\s*{_TIME}[^\n]*$", re.MULTILINE)
+_BLENDED = re.compile(r"[\w-]+(?::[\d.]+)?(?:[+,][\w-]+(?::[\d.]+)?)*")
+"""Names of voices, with shares: af_heart:0.6+am_adam:0.4."""
 _MARKUP = re.compile(r"</?[A-Za-z][^<>]{0,40}>|\{\\[^{}]{1,40}\}")
 
 
@@ -156,7 +158,7 @@ def _segments(found: Sequence[_Found], name: str, folder: Path) -> list[Segment]
 
 def is_file(voice: str) -> bool:
     """Whether a voice is a file; else it is the name of one that the model has."""
-    return "." in Path(voice).name or os.sep in voice
+    return os.sep in voice or ("." in Path(voice).name and not _BLENDED.fullmatch(voice))
 
 
 def _checked(found: _Found, number: str, name: str, folder: Path) -> Segment:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -185,7 +186,8 @@ class Speaker:
         """The voice that is the model's own. Raises `UsageError` where it has none of the name."""
         name = segment.voice or self.job.voice
         known: Sequence[str] = getattr(self.model, "speakers", ())
-        if name is not None and name.lower() not in known:
+        names = [each.partition(":")[0].lower() for each in re.split(r"[+,]", name)] if name is not None else []
+        if not set(names) <= set(known):
             others = f"it is none of the model's: {', '.join(known)}" if known else "this model has no voices by name"
             raise UsageError(f"voice {name!r}: there is no such file, and {others}")
         return name

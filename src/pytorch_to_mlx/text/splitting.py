@@ -95,6 +95,11 @@ def split_text(text: str, *, language: str | None = None, limit: int = LIMIT) ->
     return segments
 
 
+def split_sentences(text: str, *, language: str | None = None) -> list[str]:
+    """The sentences of a paragraph, each with the spaces behind it; the language is that of `split_text`."""
+    return _Cutter((language or "en").lower(), LIMIT).sentences(text)
+
+
 @dataclass(frozen=True)
 class _Cutter:
     language: str
@@ -102,7 +107,7 @@ class _Cutter:
 
     def pieces(self, text: str) -> Iterator[tuple[str, float]]:
         """Pieces of one paragraph, each with the pause after it."""
-        levels = [(self._sentences, SENTENCE), (self._clauses, CLAUSE), (_words, WORD), (self._letters, WORD)]
+        levels = [(self.sentences, SENTENCE), (self._clauses, CLAUSE), (_words, WORD), (self._letters, WORD)]
         return self._packed(text, levels)
 
     def _packed(self, text: str, levels: list[tuple[Callable[[str], list[str]], float]]) -> Iterator[tuple[str, float]]:
@@ -126,7 +131,7 @@ class _Cutter:
         if held.strip():
             yield held, pause
 
-    def _sentences(self, text: str) -> list[str]:
+    def sentences(self, text: str) -> list[str]:
         ends = [match.end() for match in _SENTENCE_END.finditer(text) if self._ends(text, match)]
         if self.language == "el":
             ends = sorted({*ends, *(match.end() for match in _GREEK_QUESTION.finditer(text))})

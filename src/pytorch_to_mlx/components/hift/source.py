@@ -26,6 +26,17 @@ UNVOICED_NOISE = AMPLITUDE / 3
 TURN = 2.0**32
 
 
+def excitation(f0: mx.array, sines: mx.array, noise: mx.array) -> mx.array:
+    """Hz (1, T), sines (1, T, samples of a frame, 9) and N(0, 1) (1, T * samples, 9) to what these make together.
+
+    Sines where it is voiced, with a little noise; louder noise in the other frames.
+    """
+    voiced = (f0 > VOICED_ABOVE).astype(mx.float32)[..., None]
+    loudness = mx.stack([voiced * AMPLITUDE, voiced * VOICED_NOISE + (1 - voiced) * UNVOICED_NOISE])[..., None]
+    mixed = sines * loudness[0] + noise.reshape(sines.shape) * loudness[1]
+    return mixed.reshape(noise.shape)
+
+
 class SineGen(nn.Module):
     """Sines in voiced frames, with a little noise; louder noise in the others. It has no parameters."""
 
@@ -35,9 +46,7 @@ class SineGen(nn.Module):
         Returns:
             (1, T * 480, 9), and the cycles that have passed now.
         """
-        f0 = f0[..., None]
-        voiced = (f0 > VOICED_ABOVE).astype(mx.float32)
-        steps = f0 * mx.arange(1, HARMONICS + 1, dtype=mx.float32) / RATE
+        steps = f0[..., None] * mx.arange(1, HARMONICS + 1, dtype=mx.float32) / RATE
         steps = ((steps - mx.floor(steps)) * TURN).astype(mx.uint32)
         ends = turns[:, None] + mx.cumsum(steps * HOP, axis=1)
         ahead = mx.arange(HOP - 1, -1, -1, dtype=mx.uint32)[:, None]  # samples up to the end of the frame
@@ -45,9 +54,7 @@ class SineGen(nn.Module):
         angles = at.view(mx.int32).astype(mx.float32) * (2 * math.pi / TURN)
         offset = mx.concatenate([mx.zeros_like(phase[:, :1]), phase[:, 1:]], axis=1)
         sines = elementwise.sin(angles + offset[:, None, None])
-        loudness = mx.stack([voiced * AMPLITUDE, voiced * VOICED_NOISE + (1 - voiced) * UNVOICED_NOISE])[..., None]
-        mixed = sines * loudness[0] + noise.reshape(sines.shape) * loudness[1]
-        return mixed.reshape(noise.shape), ends[:, -1]
+        return excitation(f0, sines, noise), ends[:, -1]
 
 
 class Source(nn.Module):
