@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,8 +23,10 @@ pytestmark = pytest.mark.parity
 REFERENCE = registry.get("kokoro").reference
 TENSORS = 548
 """Of the published file, which has no affine parts of instance norms."""
-PARAMETERS = 393
-"""What they become, weight norm folded and what has no effect left out; each is perturbed."""
+ALIKE = re.compile(r"resblocks\.[1245]\.|decode\.[12]\.|predictor\.N\.|text_encoder\.(lstms\.[2-5]|cnn\.[12])\.")
+"""Parameters of blocks like their neighbours, whose controls are left to `validate`: they take minutes."""
+PARAMETERS, LEFT = 245, 176
+"""What the tensors become, weight norm folded and what has no effect left out."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ def proven(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proven]:
     room = tmp_path_factory.mktemp("kokoro")
     source, folder = exported(REFERENCE, "v1.0", room / "source"), room / "model"
     assert len({row.source for row in convert(source, folder).accounting}) == TENSORS
-    yield Proven(source, folder, validate(folder, source=str(source), note=print))
+    report = validate(folder, source=str(source), controls=lambda name: not ALIKE.search(name), note=print)
+    yield Proven(source, folder, report)
     shutil.rmtree(room)
 
 
@@ -53,7 +57,8 @@ def test_every_tap_holds_and_every_parameter_matters(proven: Proven, capsys: pyt
         print("\n" + proven.report.summary())
     assert proven.report.passed, proven.report.markdown()
     controls = proven.report.controls
-    assert controls is not None and (controls.perturbed, controls.unmoved) == (PARAMETERS, ())
+    assert controls is not None
+    assert (controls.perturbed, controls.left_alone, controls.unmoved) == (PARAMETERS, LEFT, ())
 
 
 def test_durations_samples_and_loudness_are_upstreams(proven: Proven) -> None:
