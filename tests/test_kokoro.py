@@ -67,6 +67,19 @@ def test_names_without_module_are_taken_too(tmp_path: Path, folder: Path) -> Non
     assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
+def test_the_chinese_model_is_told_by_its_file(tmp_path: Path) -> None:
+    source = write_source(tmp_path / "source")
+    (source / "kokoro-v1_0.pth").rename(source / "kokoro-v1_1-zh.pth")
+    convert(source, tmp_path / "mlx")
+    assert load(tmp_path / "mlx").config.chinese == "1.1"
+
+
+def test_two_voices_of_one_name_are_an_error(tmp_path: Path) -> None:
+    paths = [torch_file(tmp_path / name / "af_one.pt", WEIGHTS_KOKORO.voice("a")) for name in ("a", "b")]
+    with pytest.raises(CheckpointError, match="another voice is called af_one too"):
+        voices.packed({str(path): path for path in paths})
+
+
 def test_the_folder_has_voices_and_vocabulary(model: KokoroModel) -> None:
     assert isinstance(model, SpeechModel)
     assert model.speakers == sorted(WEIGHTS_KOKORO.VOICES)
@@ -84,6 +97,13 @@ def test_the_folder_has_voices_and_vocabulary(model: KokoroModel) -> None:
         ({"istftnet": SETTINGS["istftnet"] | {"gen_istft_hop_size": 4}}, "4 times gen_istft_hop_size"),
         ({"istftnet": SETTINGS["istftnet"] | {"upsample_rates": [10]}}, "must be as many"),
         ({"max_dur": "many"}, "max_dur"),
+        ({"plbert": SETTINGS["plbert"] | {"max_position_embeddings": 2}}, "no room for a phoneme"),
+        ({"istftnet": SETTINGS["istftnet"] | {"upsample_rates": [], "upsample_kernel_sizes": []}}, "no upsampling"),
+        (
+            {"istftnet": SETTINGS["istftnet"] | {"upsample_rates": [5, 3], "upsample_kernel_sizes": [9, 5]}},
+            "an odd number",
+        ),
+        ({"istftnet": SETTINGS["istftnet"] | {"resblock_kernel_sizes": [3, 6, 11]}}, "must be odd"),
     ],
 )
 def test_settings_that_cannot_be(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -125,7 +145,7 @@ def test_voices_are_blended_by_their_weights(model: KokoroModel) -> None:
     )
     np.testing.assert_allclose(voices.blended(model.voices, "af_heart,am_adam"), (heart + adam) / 2, atol=1e-6)
     np.testing.assert_allclose(voices.blended(model.voices, "af_heart:3 + am_adam"), (3 * heart + adam) / 4, atol=1e-6)
-    np.testing.assert_array_equal(voices.blended(model.voices, "af_heart"), heart)
+    np.testing.assert_array_equal(voices.blended(model.voices, "AF_Heart"), heart)
 
 
 @pytest.mark.parametrize("wanted", ["bob", "af_heart:x", "af_heart:0", "af_heart++am_adam", ""])
@@ -135,7 +155,7 @@ def test_blends_that_cannot_be(model: KokoroModel, wanted: str) -> None:
 
 
 def test_blends_are_no_files() -> None:
-    assert not any(map(is_file, ("af_heart", "af_heart:0.6+am_adam:0.4", "af_heart,am_adam")))
+    assert not any(map(is_file, ("af_heart", "af_heart:0.6 + am_adam:0.4", "af_heart,am_adam")))
     assert all(map(is_file, ("anna.wav", "voices/anna.wav", "0.6.wav")))
 
 
@@ -157,6 +177,10 @@ def test_phonemes_of_each_language_that_espeak_says() -> None:
     assert {language: phonemes(text, language) for language, (text, _) in said.items()} == {
         language: expected for language, (_, expected) in said.items()
     }
+
+
+def test_words_of_other_scripts_bring_no_flags() -> None:
+    assert "(" not in phonemes("नमस्ते hello", "a")
 
 
 def test_languages_by_name_code_and_voice() -> None:
@@ -246,6 +270,9 @@ def test_unknown_phonemes_are_told(model: KokoroModel) -> None:
         (" ", {}, "no text to say"),
         ("...", {}, "only marks"),
         ("☃", {"phonemes": True}, "only marks"),
+        ("...", {"phonemes": True}, "only marks"),
+        ("Hi", {"speed": "fast"}, "--speed fast is not within"),
+        ("Hi", {"speaker": 3}, "--speaker 3 is no name"),
         ("Hi", {"speaker": "bob"}, "no voice is called 'bob'"),
         ("Hi", {"speed": 3}, "--speed 3 is not within"),
         ("Hi", {"speed": float("nan")}, "--speed nan is not within"),

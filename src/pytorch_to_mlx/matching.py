@@ -89,7 +89,10 @@ def match(
             revision = one.revision  # what follows is of the same commit
             return one.path / name
 
-        files = _Files(listed.__contains__, lambda pattern: fnmatch.filter(listed, pattern))
+        files = _Files(
+            listed.__contains__,
+            lambda pattern: [n for n in fnmatch.filter(listed, pattern) if n.count("/") == pattern.count("/")],
+        )
         told = _Told(files, fetched)
         port_found, fitting = _only(source, candidates, lambda v: _fits(v, told, include))
         chosen = _chosen(fitting, files, include) or _Chosen()

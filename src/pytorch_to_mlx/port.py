@@ -212,6 +212,8 @@ class Port:
         model: (network, configuration, model folder) -> object with the task's methods.
         quantization: what may be quantized.
         reference: the upstream code to check against.
+        front_end: what makes the network's input of a text, where that is no file of the folder but installed: its
+            versions, in a line.
         imports: by name, other programs' conversions that can be taken instead of upstream's files. One is taken only
             where it is asked for by name, and never validated: it lacks the files that upstream would load.
     """
@@ -226,6 +228,7 @@ class Port:
     quantization: QuantizationPolicy
     reference: Reference
     imports: Mapping[str, Variant] = field(default_factory=dict)
+    front_end: Callable[[], str] = lambda: ""
 
     def network(self, config: Any) -> nn.Module:
         """The network of a configuration, without weights.

@@ -164,7 +164,7 @@ def _advice(facts: dict[str, str]) -> list[str]:
         advice.append(
             "missing: .pt, .pth and .bin files are read by torch. Mend: python -m pytorch_to_mlx.environments torch"
         )
-    if facts["misaki"] != "not installed" and not best_english():
+    if facts.get("misaki", "not installed") != "not installed" and not best_english():
         advice.append(
             "missing: Kokoro's English is said by espeak-ng alone, not as upstream says it."
             " Mend: pip install num2words spacy && python -m spacy download en_core_web_sm"

@@ -158,7 +158,7 @@ def _segments(found: Sequence[_Found], name: str, folder: Path) -> list[Segment]
 
 def is_file(voice: str) -> bool:
     """Whether a voice is a file; else it is the name of one that the model has."""
-    return os.sep in voice or ("." in Path(voice).name and not _BLENDED.fullmatch(voice))
+    return os.sep in voice or ("." in Path(voice).name and not _BLENDED.fullmatch(voice.replace(" ", "")))
 
 
 def _checked(found: _Found, number: str, name: str, folder: Path) -> Segment:

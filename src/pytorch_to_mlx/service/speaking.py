@@ -15,9 +15,11 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from pytorch_to_mlx import registry
 from pytorch_to_mlx.audio import Audio, naming
 from pytorch_to_mlx.audio.tempo import change_tempo
-from pytorch_to_mlx.errors import AudioError, FolderError, UsageError
+from pytorch_to_mlx.errors import AudioError, FolderError, PytorchToMlxError, UsageError
+from pytorch_to_mlx.folder import read_config
 from pytorch_to_mlx.loading import load
 from pytorch_to_mlx.noise import part_seed
 from pytorch_to_mlx.service.cache import ResultCache, key_of
@@ -103,12 +105,21 @@ class Speaker:
             speed=self._speed(segment),
             seed=job.seed,
             settings=dict(job.settings),
+            front_end=self._front_end,
             suffix=job.suffix,
             check=check
             and [check.threshold, check.retries, check.encoder and _folder_hash(check.encoder, self._cache)],
             version=version("pytorch-to-mlx"),
             revision=REVISION,
         )
+
+    @cached_property
+    def _front_end(self) -> str:
+        """What the sound depends on beside the folder."""
+        try:
+            return registry.get(read_config(self.job.model).model_type).front_end()
+        except PytorchToMlxError:  # what is wrong with the folder is told when the model is loaded
+            return ""
 
     def speak(self, segments: Sequence[Segment]) -> list[Spoken]:
         """Say segments, at once if the model can; those that fail the check again, with other seeds.
@@ -186,8 +197,10 @@ class Speaker:
         """The voice that is the model's own. Raises `UsageError` where it has none of the name."""
         name = segment.voice or self.job.voice
         known: Sequence[str] = getattr(self.model, "speakers", ())
-        names = [each.partition(":")[0].lower() for each in re.split(r"[+,]", name)] if name is not None else []
-        if not set(names) <= set(known):
+        names = (
+            [each.partition(":")[0].strip().casefold() for each in re.split(r"[+,]", name)] if name is not None else []
+        )
+        if not set(names) <= set(map(str.casefold, known)):
             others = f"it is none of the model's: {', '.join(known)}" if known else "this model has no voices by name"
             raise UsageError(f"voice {name!r}: there is no such file, and {others}")
         return name

@@ -33,9 +33,13 @@ _MONEY = re.compile(
     r"(?!\s?(?i:thousand|million|billion|trillion|bn|[kmb]\b))"
 )
 _CENTS = re.compile(r"(?<![\w.,])(\d{1,9}+(?:\.\d{1,9}+)?) ?¢")
-_SHARES = re.compile(r"(?<![\w/.,$£€])([1-9]?[05])/([1-9]?[05])(?![\w/%]|[.,]\d)")
+_SHARES = re.compile(r"(?<![\w/.,$£€])([1-9]0|25|75)/([1-9]0|25|75)(?![\w/%]|[.,]\d)")
 """Two parts of a hundred, such as 50/50, are no fraction."""
-_ABOUT = re.compile(r"(?<![^\s(])(?i:(about|around|some|roughly|approximately|nearly) )?[~≈∼] ?(?=[$£€]?\d)")
+_ALMOST = r"(?i:(about|around|some|roughly|approximately|nearly) )"
+_ABOUT = re.compile(rf"(?<![^\s(\"'“‘«]){_ALMOST}?~(?=[$£€]?\d)")
+_PROSE = "of|is|was|are|were|be|weighs?|weighed|costs?|takes?|took|than|to|by|in|at|for|with|only|just"
+_ABOUT_APART = re.compile(rf"(?:{_ALMOST}|(?i:\b({_PROSE}) )|^)[~≈∼] ?(?=[$£€]?\d)")
+"""Where a sign stands by itself it may be of a formula, unless such a word is before it."""
 _PRICES = re.compile(r"(?<=\d)[-–](?=[$£€]\d)")
 _PRICE_RANGE = re.compile(r"([$£€])(\d{1,9}\.\d\d)[-–](?=\d{1,9}\.\d\d(?![\w.,-]))")
 _COINS = {"$": ("dollar", "cent"), "£": ("pound", "penny"), "€": ("euro", "cent")}
@@ -66,7 +70,7 @@ def spoken_figures(text: str) -> str:
     text = _MANY.sub(_many, _ALL_DAY.sub("24 7", text))
     text = _TELEPHONE.sub(_telephone, _MONEY.sub(_money, text))
     text = _SHARES.sub(_shares, _CENTS.sub(lambda found: f"{found[1]} {'cent' if found[1] == '1' else 'cents'}", text))
-    text = _ABOUT.sub(_about, text)
+    text = _ABOUT_APART.sub(_about, _ABOUT.sub(_about, text))
     return _SECTION.sub(_section, _ORDINALS.sub(_ordinals, text))
 
 
@@ -90,10 +94,8 @@ def _shares(found: re.Match[str]) -> str:
 
 
 def _about(found: re.Match[str]) -> str:
-    """As it stands behind what may be of a formula: X ~ 3, sin(x) ≈ 0.5."""
-    before = found.string[: found.start()].split()
-    prose = not before or re.fullmatch(r"\(|[\W_]*[^\W\d_]{2,}[,;:.!?]?", before[-1])
-    return f"{found[1] or 'about'} " if found[1] or prose else found[0]
+    almost, *before = (each or "" for each in found.groups())
+    return f"{almost} " if almost else " ".join([*filter(None, before), "about "])
 
 
 def _version(found: re.Match[str]) -> str:

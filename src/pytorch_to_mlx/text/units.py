@@ -44,7 +44,8 @@ _SYMBOL = "|".join(sorted(map(re.escape, NAMES), key=len, reverse=True))
 _BELOW_ONE = r"(?:\^\{?[-−]\d{1,2}\}?|⁻[¹²³⁴⁵⁶⁷⁸⁹])"
 _JOINED = rf"(?:\s?[/·⋅]\s?(?:{_SYMBOL}){_POWER}|[ \u00a0](?:{_SYMBOL}){_BELOW_ONE})"
 _BELOW = re.compile(
-    rf"/(?:\((?P<first>{_SYMBOL})(?P<power>{_POWER})[ ·⋅](?P<second>{_SYMBOL})\)|"
+    rf"(?P<above>{NUMBER}[\s\u202f]?(?:{_SYMBOL}){_POWER})/"
+    rf"(?:\((?P<first>{_SYMBOL})(?P<power>{_POWER})[ ·⋅](?P<second>{_SYMBOL})\)|"
     rf"(?P<plain>{_SYMBOL})(?P<raised>{_POWER})(?<![A-Za-z])(?P<temperature>K))(?!\w)"
 )
 """Two units below one line: W/(m·K), W/m²K."""
@@ -78,7 +79,7 @@ def spoken_units(text: str) -> str:
 
 def _below(found: re.Match[str]) -> str:
     first, power = found["first"] or found["plain"], found["power"] or found["raised"] or ""
-    return f"/{first}{power}/{found['second'] or found['temperature']}"
+    return f"{found['above']}/{first}{power}/{found['second'] or found['temperature']}"
 
 
 def _quantity(found: re.Match[str]) -> str:

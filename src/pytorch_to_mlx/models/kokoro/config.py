@@ -33,6 +33,8 @@ class AlbertConfig:
     type_vocab_size: Symbols = 2
 
     def __post_init__(self) -> None:
+        if self.max_position_embeddings < 3:
+            raise ValueError("plbert's max_position_embeddings leave no room for a phoneme")
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(f"{self.num_attention_heads} heads do not divide plbert's hidden_size {self.hidden_size}")
 
@@ -52,6 +54,10 @@ class GeneratorConfig:
     def __post_init__(self) -> None:
         if len(self.upsample_rates) != len(self.upsample_kernel_sizes):
             raise ValueError("upsample_rates and upsample_kernel_sizes of istftnet must be as many")
+        if not (self.upsample_rates and self.resblock_kernel_sizes):
+            raise ValueError("istftnet has no upsampling, or no resblocks")
+        if not all(kernel % 2 for kernel in self.resblock_kernel_sizes):
+            raise ValueError("resblock_kernel_sizes of istftnet must be odd")
         if len(self.resblock_kernel_sizes) != len(self.resblock_dilation_sizes):
             raise ValueError("resblock_kernel_sizes and resblock_dilation_sizes of istftnet must be as many")
         if self.upsample_initial_channel != NARROW or self.upsample_initial_channel % 2 ** len(self.upsample_rates):
@@ -60,6 +66,8 @@ class GeneratorConfig:
             raise ValueError(f"gen_istft_n_fft of istftnet must be {OVERLAP} times gen_istft_hop_size")
         if any((kernel - rate) % 2 or kernel < rate for rate, kernel in self.upsampling):
             raise ValueError("kernels of istftnet's upsampling must exceed their rates by even numbers")
+        if self.samples % 2:
+            raise ValueError(f"istftnet makes {self.samples} samples of a frame of pitch, an odd number")
         if self.samples > 4096:
             raise ValueError(f"istftnet makes {self.samples} samples of a frame, more than 4096")
 

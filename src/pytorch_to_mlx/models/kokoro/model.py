@@ -24,6 +24,7 @@ from pytorch_to_mlx.tasks import Voice
 from pytorch_to_mlx.text import split_sentences, split_text
 
 SLOWEST, FASTEST = 0.5, 2.0
+MARKS = frozenset(' ;:,.!?—…"()“”')
 SETTINGS = ("speaker", "speed", "phonemes")
 
 Progress = Callable[[int, int, int], None]
@@ -151,19 +152,20 @@ class KokoroModel:
         if other := sorted(given.keys() - set(SETTINGS)):
             has = ", ".join(f"--{name}" for name in SETTINGS)
             raise UsageError(f"this model has no --{other[0].replace('_', '-')}: leave it out; it has {has}")
-        speed = float(given.get("speed", 1.0))
-        if not SLOWEST <= speed <= FASTEST:
-            raise UsageError(f"--speed {speed:g} is not within {SLOWEST:g} to {FASTEST:g}")
-        speaker = given.get("speaker") or self._first_voice(language)
+        speed, speaker = given.get("speed", 1.0), given.get("speaker") or self._first_voice(language)
+        if isinstance(speed, bool) or not isinstance(speed, (int, float)) or not SLOWEST <= speed <= FASTEST:
+            raise UsageError(f"--speed {speed} is not within {SLOWEST:g} to {FASTEST:g}")
+        if not isinstance(speaker, str):
+            raise UsageError(f"--speaker {speaker!r} is no name of a voice")
         styles = voices.blended(self.voices, speaker)
         if not text.strip():
             raise UsageError("there is no text to say; give some with --text or --file")
         said = [text] if given.get("phonemes") else self._phonemes(text, letter(language, speaker))
         self._check_known("".join(said))
         pieces = [each for part in said for each in passes(part, self.config.longest)]
-        if not any(each in self.config.vocab and not each.isspace() for each in "".join(pieces)):
+        if not any(each in self.config.vocab and each not in MARKS for each in "".join(pieces)):
             raise UsageError("there is nothing to say in the text, only marks")
-        return Plan(pieces, styles, speed, seed)
+        return Plan(pieces, styles, float(speed), seed)
 
     def _first_voice(self, language: str | None) -> str:
         """`af_heart` of American English, of another language the first."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import unicodedata
 from collections.abc import Callable, Collection, Iterator
+from contextlib import redirect_stdout
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from types import SimpleNamespace
 
@@ -80,8 +83,22 @@ def best_english() -> bool:
     return find_spec("spacy") is not None and find_spec(TAGGER) is not None and find_spec("num2words") is not None
 
 
+def front_end() -> str:
+    """Whose phonemes these are: packages and versions."""
+    try:
+        installed = f"misaki {version('misaki')}, espeak-ng {version('espeakng-loader')}"
+    except PackageNotFoundError:
+        return ""
+    return f"{installed}, {TAGGER}" if best_english() else installed
+
+
 @cache
 def _phonemizer(language: str, chinese: str) -> Phonemizer:
+    with redirect_stdout(sys.stderr):  # where sound may go to the output, misaki's remarks must not
+        return _made(language, chinese)
+
+
+def _made(language: str, chinese: str) -> Phonemizer:
     try:
         if language in "ab":
             return _english(british=language == "b")
@@ -105,9 +122,18 @@ def _phonemizer(language: str, chinese: str) -> Phonemizer:
 
 
 def _english(*, british: bool) -> Phonemizer:
-    from misaki import espeak
+    from misaki import espeak  # which tells phonemizer where espeak-ng is
+    from phonemizer.backend import EspeakBackend
 
     fallback = espeak.EspeakFallback(british=british)
+    # misaki's is for a word at a time: of whole sentences it would say the flags of other languages' words too.
+    fallback.backend = EspeakBackend(
+        language=f"en-{'gb' if british else 'us'}",
+        preserve_punctuation=True,
+        with_stress=True,
+        tie="^",
+        language_switch="remove-flags",
+    )
     if not best_english():
         return lambda text: fallback(SimpleNamespace(text=text))[0] or ""
     from misaki import en

@@ -9,6 +9,7 @@ from pytorch_to_mlx.models.kokoro import voices
 from pytorch_to_mlx.models.kokoro.config import KokoroConfig, from_json
 from pytorch_to_mlx.models.kokoro.model import KokoroModel
 from pytorch_to_mlx.models.kokoro.network import Kokoro
+from pytorch_to_mlx.models.kokoro.phonemes import front_end
 from pytorch_to_mlx.models.kokoro.stages import STAGES
 from pytorch_to_mlx.models.kokoro.weights import weights
 from pytorch_to_mlx.port import Asset, Part, Port, Reference, Settings, Variant
@@ -61,5 +62,6 @@ PORT = Port(
         quantize=(Choice(r"bert\.encoder\..*", "most of the text's weights"),),
         never=(Choice(r"(?!bert\.encoder\.).*", "small, and heard at once"),),
     ),
+    front_end=front_end,
     reference=Reference(script="kokoro_tts.py", upstream="kokoro 0.9.4", stages=STAGES),
 )

@@ -35,6 +35,8 @@ def packed(files: Mapping[str, Path]) -> bytes:
             if not (_NAME.fullmatch(path.stem) and len(shape) == 3 and shape[0] and shape[1:] == (1, 2 * STYLE)):
                 raise CheckpointError(f"{path}: is no voice of Kokoro; take it out of the folder, or get it again")
             styles = np.array(tensors.read("tensor"))[:, 0]
+        if path.stem.casefold() in map(str.casefold, voices):
+            raise CheckpointError(f"{path}: another voice is called {path.stem} too; rename one")
         if not np.isfinite(styles).all():
             raise CheckpointError(f"{path}: has numbers that are not finite; get it again")
         voices[path.stem] = np.ascontiguousarray(styles, np.float32)
@@ -63,14 +65,15 @@ def blended(voices: Voices, wanted: str) -> np.ndarray:
     Raises:
         UsageError: there is no such voice, or the weights are none.
     """
+    names = {name.casefold(): name for name in voices}
     weights: list[float] = []
     styles: list[np.ndarray] = []
     for part in re.split(r"[+,]", wanted.replace(" ", "")):
         found = _BLENDED.fullmatch(part)
-        if found is None or found[1] not in voices:
+        if found is None or found[1].casefold() not in names:
             raise UsageError(f"no voice is called {part!r}; there are {', '.join(voices)}, and blends: a:0.6+b:0.4")
         weights.append(float(found[2]) if found[2] else 1.0)
-        styles.append(voices[found[1]])
+        styles.append(voices[names[found[1].casefold()]])
     if not sum(weights):
         raise UsageError(f"the weights of {wanted!r} add up to nothing")
     lengths = min(map(len, styles))
