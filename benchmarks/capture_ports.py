@@ -51,7 +51,7 @@ NETWORKS = {
 """The reference in whose environment upstream's class is."""
 SOURCES = {
     "campplus": ("network.py",),
-    "hift": ("network.py", "spectrum.py"),
+    "hift": ("network.py", "../../layers/fourier.py"),
     "s3_tokenizer": ("encoder.py",),
     "voice_encoder": ("network.py",),
 }
