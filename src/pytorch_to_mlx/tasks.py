@@ -234,6 +234,72 @@ class VoicedTokenizer(SpeechTokenizer, Protocol):
     def decode(self, codes: np.ndarray, voice: Voice, *, seed: int = 0) -> Audio: ...
 
 
+@dataclass(frozen=True)
+class Word:
+    """A word of a transcript.
+
+    Attributes:
+        word: with the space before it, and the punctuation beside it.
+        start, end: in seconds.
+        probability: the mean of its tokens'.
+    """
+
+    word: str
+    start: float
+    end: float
+    probability: float
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A phrase of a transcript.
+
+    Attributes:
+        start, end: in seconds.
+        text: with the space before it.
+        tokens: the model's, timestamps included.
+        seek: where the window began that it was heard in, in hundredths of a second.
+        temperature: that the window was decoded with.
+        avg_logprob: of the window's tokens; -1 and less is doubtful.
+        compression_ratio: of the window's text; 2.4 and more is repetition.
+        no_speech_prob: that nobody speaks in the window.
+        words: where they were asked for.
+    """
+
+    start: float
+    end: float
+    text: str
+    tokens: tuple[int, ...] = ()
+    seek: int = 0
+    temperature: float = 0.0
+    avg_logprob: float = 0.0
+    compression_ratio: float = 1.0
+    no_speech_prob: float = 0.0
+    words: tuple[Word, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What a recording says.
+
+    Attributes:
+        text: all of it.
+        language: code of the one that is spoken, such as "en".
+        segments: in order.
+    """
+
+    text: str
+    language: str
+    segments: tuple[Segment, ...]
+
+
+@runtime_checkable
+class Transcriber(Protocol):
+    """Writes down what is said."""
+
+    def transcribe(self, audio: Audio, *, language: str | None = None, **settings: Any) -> Transcript: ...
+
+
 @runtime_checkable
 class Watermarker(Protocol):
     """Marks recordings so that it can tell them later; listeners do not notice."""
