@@ -12,8 +12,8 @@ from small_ports import SEED, s3_tokenizer_tensors, small_s3_tokenizer
 
 from pytorch_to_mlx import Audio
 from pytorch_to_mlx.components.s3_tokenizer import S3Tokenizer, S3TokenizerModel, tokenize
-from pytorch_to_mlx.components.s3_tokenizer.frontend import log_mel, pad_to_tokens
 from pytorch_to_mlx.components.s3_tokenizer.quantizer import EuclideanCodebook, FiniteScalarCodebook
+from pytorch_to_mlx.components.whisper.mel import log_mel, pad_to_tokens
 from pytorch_to_mlx.errors import AudioError, WeightMapError
 from pytorch_to_mlx.models.s3_tokenizer.port import PORT
 from pytorch_to_mlx.port import parameter_shapes

@@ -1,4 +1,4 @@
-"""The dimensions of a decoder-only transformer, and which of the published variations it has."""
+"""The dimensions of a transformer decoder, and which of the published variations it has."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Llama3Scaling:
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """One decoder: Llama, Qwen2, Qwen3, GPT-2 and the transformers of Mimi and its kin are settings of it.
+    """One decoder: Llama, Qwen2, Qwen3, GPT-2, Whisper and the transformers of Mimi and its kin are settings of it.
 
     Attributes:
         num_kv_heads: fewer than `num_heads` where groups of query heads share keys and values.
@@ -37,6 +37,7 @@ class DecoderConfig:
         max_positions: size of a learned table that is added to the input; None for none.
         sliding_window: positions that each sees, itself included; None for all before it.
         layer_scale: a learned factor for each channel of what attention and feed-forward add (arXiv:2103.17239).
+        cross_attention: whether layers attend to what an encoder made, after they have attended to themselves.
     """
 
     num_layers: Annotated[int, Field(le=1000)]
@@ -58,6 +59,7 @@ class DecoderConfig:
     max_positions: int | None = None
     sliding_window: int | None = None
     layer_scale: bool = False
+    cross_attention: bool = False
 
     def __post_init__(self) -> None:
         sizes = (self.num_layers, self.hidden_size, self.intermediate_size, self.num_heads, self.num_kv_heads)
@@ -73,5 +75,7 @@ class DecoderConfig:
             raise ConfigError(f"decoder: rope_theta rotates pairs, but head_dim {self.head_dim} is odd")
         if self.rope_scaling is not None and self.rope_theta is None:
             raise ConfigError("decoder: rope_scaling needs rope_theta")
+        if self.cross_attention and (self.layer_scale or self.sliding_window is not None):
+            raise ConfigError("decoder: cross_attention goes with neither layer_scale nor sliding_window")
         if self.sliding_window is not None and self.sliding_window < 1:
             raise ConfigError("decoder: sliding_window must be at least 1")

@@ -1,4 +1,4 @@
-"""A decoder-only transformer that takes embeddings and gives hidden states (transformers/models/{llama,qwen3,gpt2})."""
+"""A transformer decoder: embeddings to hidden states (transformers/models/{llama,qwen3,gpt2,whisper})."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ from pytorch_to_mlx.layers.linear import Linear
 # Takes new keys and values, gives all that there are (both (B, kv heads, T, D)).
 Store = Callable[[mx.array, mx.array], tuple[mx.array, mx.array]]
 Cache = KVCache | WindowCache
+# Each layer's keys and values of an encoder's states, both (A, heads, M, D).
+Memory = list[tuple[mx.array, mx.array]]
 
 
 class Decoder(nn.Module):
-    """Pre-normalised layers of causal self-attention and a feed-forward network, and a final norm."""
+    """Pre-normalised layers of causal self-attention, perhaps cross-attention, and feed-forward; a final norm."""
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
@@ -36,7 +38,11 @@ class Decoder(nn.Module):
         if config.rope_theta is not None:
             self._rates = mx.array(inverse_frequencies(config.head_dim, config.rope_theta, config.rope_scaling))
 
-    def __call__(self, embeddings: mx.array, cache: Cache | None = None) -> mx.array:
+    def remember(self, states: mx.array) -> Memory:
+        """What the layers attend to of an encoder's states, (A, M, hidden_size)."""
+        return [layer.cross_attn.remember(states) for layer in self.layers]
+
+    def __call__(self, embeddings: mx.array, cache: Cache | None = None, memory: Memory | None = None) -> mx.array:
         """Hidden states, after the final norm where there is one.
 
         Up to eight positions of all sequences together are computed in one call on the Linux CPU backend, in float32,
@@ -45,20 +51,25 @@ class Decoder(nn.Module):
         Args:
             embeddings: (B, T, hidden_size), the positions that follow those in `cache`.
             cache: keys and values of the positions before, extended by these.
+            memory: for cross-attention, of A sources: sequences b * B / A and so on attend to source b.
 
         Returns:
             (B, T, hidden_size).
 
         Raises:
-            UsageError: more positions than the learned table has, or a cache of other sequences.
+            UsageError: more positions than the learned table has, or a cache or memory of other sequences.
             MemoryError: not enough for the threads of that call.
         """
-        return self._run(embeddings, cache, ())[0]
+        return self._run(embeddings, cache, (), memory)[0]
 
     def attending(
-        self, embeddings: mx.array, cache: Cache | None, heads: Sequence[tuple[int, int]]
+        self,
+        embeddings: mx.array,
+        cache: Cache | None,
+        heads: Sequence[tuple[int, int]],
+        memory: Memory | None = None,
     ) -> tuple[mx.array, mx.array]:
-        """Hidden states as above, and how much some heads attend to each position.
+        """Hidden states as above, and how much some heads attend to each position, of the memory where there is one.
 
         Args:
             heads: (layer, head) pairs; the other heads cost nothing extra.
@@ -73,13 +84,16 @@ class Decoder(nn.Module):
         for layer, head in heads:
             if not (0 <= layer < len(self.layers) and 0 <= head < self.config.num_heads):
                 raise UsageError(f"head {head} of layer {layer} is none of the model's")
-        hidden, weights = self._run(embeddings, cache, heads)
+        hidden, weights = self._run(embeddings, cache, heads, memory)
         return hidden, mx.stack([weights[pair] for pair in heads], axis=1)
 
     def _run(
-        self, hidden: mx.array, cache: Cache | None, heads: Sequence[tuple[int, int]]
+        self, hidden: mx.array, cache: Cache | None, heads: Sequence[tuple[int, int]], memory: Memory | None
     ) -> tuple[mx.array, dict[tuple[int, int], mx.array]]:
         config = self.config
+        sources = len(memory[0][0]) if memory else 0
+        if bool(sources) != config.cross_attention or (sources and len(hidden) % sources):
+            raise UsageError(f"{len(hidden)} sequences cannot attend to a memory of {sources} sources")
         if cache is not None and cache.padding is not None and len(cache.padding) != len(hidden):
             raise UsageError(f"the cache is padded for {len(cache.padding)} sequences, not {len(hidden)}")
         start, count = cache.offset if cache is not None else 0, hidden.shape[1]
@@ -92,14 +106,19 @@ class Decoder(nn.Module):
                 raise UsageError("sequences of several lengths need positions of their own: give them one by one")
             hidden = hidden + self.wpe.weight[start : start + count]
         turn = rotation(self._rates, start, count, hidden.dtype) if config.rope_theta is not None else None
-        stepped = step(self, hidden, turn, cache, heads) if isinstance(cache, KVCache) else None
-        hidden, weights = stepped or self._through_layers(hidden, turn, cache, heads)
+        stepped = step(self, hidden, turn, cache, heads, memory) if isinstance(cache, KVCache) else None
+        hidden, weights = stepped or self._through_layers(hidden, turn, cache, heads, memory)
         if cache is not None:
             cache.advance(count)
         return self.norm(hidden) if config.final_norm else hidden, weights
 
     def _through_layers(
-        self, hidden: mx.array, turn: Rotation | None, cache: Cache | None, heads: Sequence[tuple[int, int]]
+        self,
+        hidden: mx.array,
+        turn: Rotation | None,
+        cache: Cache | None,
+        heads: Sequence[tuple[int, int]],
+        memory: Memory | None,
     ) -> tuple[mx.array, dict[tuple[int, int], mx.array]]:
         first, start = (cache.first, cache.offset) if cache is not None else (0, 0)
         padding = cache.padding if cache is not None else None
@@ -108,18 +127,21 @@ class Decoder(nn.Module):
         for index, layer in enumerate(self.layers):
             store = partial(cache.update, index) if cache is not None else None
             watched = [head for number, head in heads if number == index]
-            hidden, attended = layer(hidden, turn, mask, store, watched)
+            hidden, attended = layer(hidden, turn, mask, store, watched, memory[index] if memory else None)
             weights |= {(index, head): each for head, each in zip(watched, attended, strict=True)}
         return hidden, weights
 
 
 class DecoderLayer(nn.Module):
-    """x + attention(norm(x)), then x + feed-forward(norm(x))."""
+    """x + attention(norm(x)), that with cross-attention where there is a memory, then x + feed-forward(norm(x))."""
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.input_layernorm = _norm(config)
         self.self_attn = Attention(config)
+        if config.cross_attention:
+            self.cross_attn_layernorm = _norm(config)
+            self.cross_attn = CrossAttention(config)
         self.post_attention_layernorm = _norm(config)
         self.mlp = FeedForward(config)
         if config.layer_scale:
@@ -127,10 +149,19 @@ class DecoderLayer(nn.Module):
             self.mlp_layer_scale = LayerScale(config.hidden_size)
 
     def __call__(
-        self, x: mx.array, turn: Rotation | None, mask: mx.array | None, store: Store | None, watched: Sequence[int]
+        self,
+        x: mx.array,
+        turn: Rotation | None,
+        mask: mx.array | None,
+        store: Store | None,
+        watched: Sequence[int],
+        memory: tuple[mx.array, mx.array] | None = None,
     ) -> tuple[mx.array, list[mx.array]]:
         """(B, T, hidden_size) to the same, and the watched heads' attention, (B, T, all positions) each."""
-        attended, weights = self.self_attn(self.input_layernorm(x), turn, mask, store, watched)
+        attended, weights = self.self_attn(self.input_layernorm(x), turn, mask, store, () if memory else watched)
+        if memory is not None:
+            x = x + attended
+            attended, weights = self.cross_attn(self.cross_attn_layernorm(x), memory, watched)
         if "mlp_layer_scale" not in self:
             x = x + attended
             return x + self.mlp(self.post_attention_layernorm(x)), weights
@@ -180,6 +211,35 @@ class Attention(nn.Module):
         output = attention(q, k, v, scale=scale, mask=mask).transpose(0, 2, 1, 3).reshape(batch, count, -1)
         group = self.num_heads // self.num_kv_heads
         weights = [_weights(q[:, head], k[:, head // group], scale, mask) for head in watched]
+        return self.o_proj(output), weights
+
+
+class CrossAttention(nn.Module):
+    """Attention to an encoder's states, whose keys and values are computed once."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.head_dim, width = config.head_dim, config.num_heads * config.head_dim
+        self.q_proj = Linear(config.hidden_size, width, bias=config.qkv_bias)
+        self.kv_proj = Linear(config.hidden_size, 2 * width, bias=config.qkv_bias)
+        self.o_proj = Linear(width, config.hidden_size, bias=config.output_bias)
+
+    def remember(self, states: mx.array) -> tuple[mx.array, mx.array]:
+        """(A, M, hidden_size) to keys and values, (A, heads, M, D)."""
+        heads = self.kv_proj(states).reshape(*states.shape[:2], 2, -1, self.head_dim)
+        keys, values = (mx.contiguous(heads[:, :, i].swapaxes(1, 2)) for i in range(2))  # no views: they are read often
+        return keys, values
+
+    def __call__(
+        self, x: mx.array, memory: tuple[mx.array, mx.array], watched: Sequence[int]
+    ) -> tuple[mx.array, list[mx.array]]:
+        """(B, T, hidden_size) to the same, and the watched heads' attention, (B, T, M) each."""
+        keys, values = memory
+        (batch, count, _), sources = x.shape, len(keys)
+        q = self.q_proj(x).reshape(sources, -1, keys.shape[1], self.head_dim).swapaxes(1, 2)  # (A, heads, B / A * T, D)
+        scale = self.head_dim**-0.5
+        output = attention(q, keys, values, scale=scale).swapaxes(1, 2).reshape(batch, count, -1)
+        weights = [_weights(q[:, head], keys[:, head], scale, None).reshape(batch, count, -1) for head in watched]
         return self.o_proj(output), weights
 
 

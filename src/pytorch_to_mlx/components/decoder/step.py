@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 
 from pytorch_to_mlx.components.decoder.config import DecoderConfig
@@ -21,7 +22,7 @@ from pytorch_to_mlx.layers.cores import on_one_core, usable_cores
 from pytorch_to_mlx.layers.device import linux_cpu
 
 if TYPE_CHECKING:
-    from pytorch_to_mlx.components.decoder.network import Decoder, DecoderLayer
+    from pytorch_to_mlx.components.decoder.network import Decoder, DecoderLayer, Memory
 
 MOST_ROWS = 8  # sequences times positions: one read of the weights serves them all
 MOST_THREADS = 16  # fewer than that read as fast as memory can be read
@@ -32,13 +33,19 @@ class _Sizes(ctypes.Structure):
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("threads", "layers", "batch", "positions", "hidden", "inner")),
-        *((name, ctypes.c_int64) for name in ("heads", "kv_heads", "depth", "past", "room", "centred", "gated")),
+        *((name, ctypes.c_int64) for name in ("heads", "kv_heads", "depth", "past", "room", "sources", "remembered")),
+        *((name, ctypes.c_int64) for name in ("centred", "gated", "exact")),
         ("epsilon", ctypes.c_float),
     ]
 
 
 def step(
-    decoder: Decoder, x: mx.array, turn: Rotation | None, past: KVCache, heads: Sequence[tuple[int, int]]
+    decoder: Decoder,
+    x: mx.array,
+    turn: Rotation | None,
+    past: KVCache,
+    heads: Sequence[tuple[int, int]],
+    memory: Memory | None = None,
 ) -> tuple[mx.array, dict[tuple[int, int], mx.array]] | None:
     """A few more positions through all layers, on the Linux CPU backend in float32. A constant to `mx.grad`.
 
@@ -47,21 +54,22 @@ def step(
         turn: the rotation of the positions.
         past: what came before; it is given the positions' keys and values, and is the caller's to advance.
         heads: (layer, head) pairs whose attention is wanted.
+        memory: what the layers attend to besides.
 
     Returns:
         What comes out of the last layer, (B, T, hidden_size), and the attention of each of `heads`, (B, 1, all
         positions). None where it is MLX's to do: elsewhere and without g++, in other types, quantized, for a cache that
         has no memory yet or ends within its padding, for more than eight positions of all sequences together, for the
-        attention of several positions or padded sequences, for weights of another shape or layout, for layers that
-        decoding.cpp does not have, and inside `mx.compile` and `mx.vmap`.
+        attention of several positions or padded sequences, or to a memory, for weights of another shape or layout, for
+        layers that decoding.cpp does not have, and inside `mx.compile` and `mx.vmap`.
 
     Raises:
         MemoryError: not enough for the threads.
     """
     config, (batch, count, _) = decoder.config, x.shape
-    if config.layer_scale or config.sliding_window is not None or config.mlp == "gelu":
+    if config.layer_scale or config.sliding_window is not None:
         return None
-    if heads and (count > 1 or past.padding is not None):
+    if heads and (count > 1 or past.padding is not None or memory):
         return None
     fits = 0 < batch * count <= MOST_ROWS and _fit([x], [(batch, count, config.hidden_size)])
     if not fits or past.is_empty or past.offset < past.most_padding or not linux_cpu():
@@ -72,14 +80,19 @@ def step(
         weights.append(_weights(layer))
         if not _fit(weights[-1], shapes):
             return None
-    given = [x, *(turn or ()), *(each for layer in weights for each in layer if each is not None)]
+    remembered = [each for pair in memory or () for each in pair]
+    sources, _, length, _ = remembered[0].shape if remembered else (0, 0, 0, 0)
+    if not _fit(remembered, [(sources, config.num_heads, length, config.head_dim)] * len(remembered)):
+        return None
+    given = [x, *(turn or ()), *remembered, *(each for layer in weights for each in layer if each is not None)]
     if native.library() is None or not native.evaluated(given):
         return None
     buffers = past.room(count)
     kept = (batch, config.num_kv_heads, buffers[0][0].shape[2], config.head_dim)
     if not _fit([each for pair in buffers for each in pair], [kept] * (2 * len(weights))):
         return None
-    arrays = [each for layer, pair in zip(weights, buffers, strict=True) for each in (*layer, *pair)]
+    pairs = zip(weights, buffers, memory or [(None, None)] * len(weights), strict=True)
+    arrays = [each for layer, pair, known in pairs for each in (*layer, *pair, *known)]
     try:
         table = (ctypes.c_void_p * len(arrays))(*map(_address, arrays))
     except TypeError:  # not one value after the other
@@ -103,8 +116,11 @@ def step(
         config.head_dim,
         past.offset,
         kept[2],
+        sources,
+        length,
         config.norm == "layer",
         config.mlp == "swiglu",
+        config.mlp == "gelu",
         config.norm_eps,
     )
     pointers = [None if each is None else each.ctypes.data for each in (cosine, sine, padding)]
@@ -120,7 +136,11 @@ def _weights(layer: DecoderLayer) -> list[mx.array | None]:
     inward = mlp.gate_up_proj if "gate_up_proj" in mlp else mlp.up_proj
     before = (layer.input_layernorm, attention.qkv_proj, attention.o_proj)
     after = (layer.post_attention_layernorm, inward, mlp.down_proj)
-    affine = [part.get(name) for part in (*before, *after) for name in ("weight", "bias")]
+    across: tuple[nn.Module | None, ...] = (None, None, None)
+    if "cross_attn" in layer:
+        across = (layer.cross_attn_layernorm, layer.cross_attn.q_proj, layer.cross_attn.o_proj)
+    parts = (*before, *after, *across)
+    affine = [None if part is None else part.get(name) for part in parts for name in ("weight", "bias")]
     return affine + [attention[name].weight if name in attention else None for name in ("q_norm", "k_norm")]
 
 
@@ -133,6 +153,7 @@ def _shapes(config: DecoderConfig) -> list[tuple[int, ...] | None]:
         return [(outputs, inputs), (outputs,) if bias else None]
 
     norm = [(hidden,), (hidden,) if config.norm == "layer" else None]
+    across = [*norm, *linear(heads, hidden, config.qkv_bias), *linear(hidden, heads, config.output_bias)]
     return [
         *norm,
         *linear(every, hidden, config.qkv_bias),
@@ -140,6 +161,7 @@ def _shapes(config: DecoderConfig) -> list[tuple[int, ...] | None]:
         *norm,
         *linear(2 * inner if config.mlp == "swiglu" else inner, hidden, config.mlp_bias),
         *linear(hidden, inner, config.mlp_bias),
+        *(across if config.cross_attention else [None] * 6),
         *[(depth,) if config.qk_norm else None] * 2,
     ]
 

@@ -10,8 +10,8 @@ import mlx.nn as nn
 import numpy as np
 
 from pytorch_to_mlx.components.qwen3_25hz.config import LAYERS, EncoderConfig
-from pytorch_to_mlx.components.s3_tokenizer.encoder import Attention, Encoder
-from pytorch_to_mlx.components.s3_tokenizer.frontend import MELS, log_mel
+from pytorch_to_mlx.components.whisper.encoder import Attention, Encoder
+from pytorch_to_mlx.components.whisper.mel import MELS, log_mel
 from pytorch_to_mlx.errors import AudioError
 from pytorch_to_mlx.layers.convolution import Conv1d
 from pytorch_to_mlx.parity import is_recording, tap
@@ -64,7 +64,7 @@ class WindowedTokenizer(Encoder):
     """The blocks before the codebook, and the codebook."""
 
     def __init__(self, config: EncoderConfig) -> None:
-        super().__init__(MELS, config.state, config.heads, LAYERS, stride=1, memory=False, attention=WindowAttention)
+        super().__init__(MELS, config.state, config.heads, LAYERS, attention=WindowAttention)
         self.window, self.rate = config.window, config.rate
         self.audio_vq_downsample = Conv1d(config.state, config.state, config.rate, config.rate)
         self.audio_quantizer = Codebook(config.vectors, config.state)

@@ -10,7 +10,7 @@ from copy import copy
 import mlx.core as mx
 import mlx.nn as nn
 
-from pytorch_to_mlx.components.decoder import Cache, Decoder, DecoderConfig
+from pytorch_to_mlx.components.decoder import Cache, Decoder, Memory, DecoderConfig
 from pytorch_to_mlx.components.mimi import ResidualQuantizer
 from pytorch_to_mlx.components.qwen3_codec.config import CodecDecoderConfig
 from pytorch_to_mlx.decoding import WindowCache
@@ -61,9 +61,9 @@ class Transformer(Decoder):
         self.input_proj = Linear(config.latent_dim, config.transformer.hidden_size)
         self.output_proj = Linear(config.transformer.hidden_size, config.latent_dim)
 
-    def __call__(self, embeddings: mx.array, cache: Cache | None = None) -> mx.array:
+    def __call__(self, embeddings: mx.array, cache: Cache | None = None, memory: Memory | None = None) -> mx.array:
         """(batch, frames, latent_dim) to the same."""
-        return self.output_proj(super().__call__(self.input_proj(embeddings), cache))
+        return self.output_proj(super().__call__(self.input_proj(embeddings), cache, memory))
 
 
 class ConvNeXtBlock(nn.Module):

@@ -10,14 +10,15 @@ from typing import Literal, NamedTuple
 import mlx.core as mx
 import mlx.nn as nn
 
-from pytorch_to_mlx.components.s3_tokenizer.encoder import Encoder
-from pytorch_to_mlx.components.s3_tokenizer.frontend import MELS
+from pytorch_to_mlx.components.s3_tokenizer.memory import MemoryAttention
 from pytorch_to_mlx.components.s3_tokenizer.quantizer import (
     FSQ_SIZE,
     EuclideanCodebook,
     FiniteScalarCodebook,
     Quantizer,
 )
+from pytorch_to_mlx.components.whisper.encoder import POSITIONS, Attention, Encoder
+from pytorch_to_mlx.components.whisper.mel import MELS
 from pytorch_to_mlx.parity import tap
 
 WINDOW_FRAMES = 3000  # 30 s
@@ -78,7 +79,10 @@ class S3Tokenizer(nn.Module):
         self.tokens_per_second = config.tokens_per_second
         stride = 50 // config.tokens_per_second
         memory = config.version == "v2"
-        self.encoder = Encoder(MELS, config.state, config.heads, config.layers, stride, memory=memory)
+        attention, positions = (MemoryAttention, 0) if memory else (Attention, POSITIONS)
+        self.encoder = Encoder(
+            MELS, config.state, config.heads, config.layers, stride, positions=positions, attention=attention
+        )
         codebook = FiniteScalarCodebook(config.state) if memory else EuclideanCodebook(config.state, config.codebook)
         self.quantizer = Quantizer(codebook)
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from pytorch_to_mlx.audio import Audio, Method
-from pytorch_to_mlx.components.s3_tokenizer.frontend import RATE, log_mel
 from pytorch_to_mlx.components.s3_tokenizer.network import S3Tokenizer, Tokens, stack
+from pytorch_to_mlx.components.whisper.mel import RATE, log_mel
 from pytorch_to_mlx.parity import tap
 
 FRAMES_PER_SECOND = 100

@@ -1,7 +1,7 @@
-// A few more positions of a decoder-only transformer, through all its layers at once (components/decoder/step.py).
+// A few more positions of a transformer decoder, through all its layers at once (components/decoder/step.py).
 //
 // A step reads every weight once and computes next to nothing with it. So each thread reads its share of each matrix at
-// the memory's speed, and all else stays in the caches; they meet four times a layer.
+// the memory's speed, and all else stays in the caches; they meet four times a layer, six with cross-attention.
 
 #include <algorithm>
 #include <atomic>
@@ -21,16 +21,19 @@ struct Affine { const float *weight, *bias; };  // the bias may be missing
 // In the order of components/decoder/step.py, as a row of its table of pointers.
 struct Layer {
     Affine attention_norm, qkv, attention_output, mlp_norm, inward, outward;
-    const float *q_norm, *k_norm;  // may be missing
-    float *keys, *values;          // (batch, kv heads, room, depth)
+    Affine cross_norm, cross_query, cross_output;    // missing without a memory
+    const float *q_norm, *k_norm;                    // may be missing
+    float *keys, *values;                            // (batch, kv heads, room, depth)
+    const float *remembered_keys, *remembered_values;  // (sources, heads, remembered, depth)
 };
 
-static_assert(sizeof(Layer) == 16 * sizeof(void*), "a row of 16 pointers");
+static_assert(sizeof(Layer) == 24 * sizeof(void*), "a row of 24 pointers");
 
 struct Sizes {
     int64_t threads, layers, batch, positions, hidden, inner, heads, kv_heads, depth;
-    int64_t past, room;      // positions in the cache, and how many it has room for
-    int64_t centred, gated;  // layer norm instead of RMS norm, SwiGLU instead of GELU
+    int64_t past, room;             // positions in the cache, and how many it has room for
+    int64_t sources, remembered;    // of the memory, and each one's positions; 0 without
+    int64_t centred, gated, exact;  // layer norm instead of RMS norm, SwiGLU instead of GELU, GELU not approximated
     float epsilon;
 };
 
@@ -136,12 +139,12 @@ class Step {
           meeting_(sizes.threads),
           heads_(s.heads + 2 * s.kv_heads), qkv_(B * heads_ * s.depth), attended_(B * s.heads * s.depth),
           gate_(s.gated * B * s.inner), inner_(B * s.inner), normed_(s.threads * B * s.hidden),
-          scores_(s.threads * (s.past + s.positions + WIDTH)) {}
+          most_(std::max(s.past + s.positions, s.remembered) + WIDTH), scores_(s.threads * most_) {}
 
     void run(int64_t thread) {
         float* normed = normed_.data() + thread * B * s.hidden;  // each computes all of it, so as not to wait
-        float* scores = scores_.data() + thread * (s.past + s.positions + WIDTH);
-        const Span kv_heads = share(s.kv_heads, s.threads, thread), inner = share(s.inner, s.threads, thread),
+        float* scores = scores_.data() + thread * most_;
+        const Span kv_heads = share(s.kv_heads, s.threads, thread), heads = share(s.heads, s.threads, thread), inner = share(s.inner, s.threads, thread),
                    hidden = share(s.hidden, s.threads, thread);
         for (int64_t n = 0; n < s.layers; ++n) {
             const Layer& layer = layers_[n];
@@ -152,6 +155,13 @@ class Step {
             meeting_.wait();
             add(layer.attention_output, hidden, attended_.data(), s.heads * s.depth);
             meeting_.wait();
+            if (s.remembered) {
+                norm(layer.cross_norm, normed);
+                recall(layer, heads, normed, scores);
+                meeting_.wait();
+                add(layer.cross_output, hidden, attended_.data(), s.heads * s.depth);
+                meeting_.wait();
+            }
             norm(layer.mlp_norm, normed);
             feed(layer.inward, inner, normed);
             meeting_.wait();
@@ -194,6 +204,20 @@ class Step {
             if (watched_ && watched_[n * s.heads + which])
                 std::copy_n(scores, count, watched_[n * s.heads + which] + b * count);
         }
+    }
+
+    // What some heads attend to of the memory.
+    void recall(const Layer& layer, Span heads, const float* normed, float* scores) {
+        multiply<B>(layer.cross_query, {heads.first * s.depth, heads.last * s.depth}, s.hidden, normed,
+                    [&](int b, int64_t row, float y) { qkv_[b * heads_ * s.depth + row] = y; });
+        for (int64_t which = heads.first; which < heads.last; ++which)
+            for (int b = 0; b < B; ++b) {  // those of one source read it out of the caches
+                const int64_t source = b * s.sources / B;
+                const int64_t from = (source * s.heads + which) * s.remembered * s.depth;
+                weigh(qkv_.data() + (b * heads_ + which) * s.depth, layer.remembered_keys + from, s.remembered, scores);
+                gather(scores, layer.remembered_values + from, s.remembered,
+                       attended_.data() + (b * s.heads + which) * s.depth);
+            }
     }
 
     // A head's query or key, turned to the position.
@@ -254,6 +278,9 @@ class Step {
                 if (s.gated) {
                     std::memcpy(&gate, &gate_[b * s.inner + i], size);
                     x *= gate * sigmoid(gate);
+                } else if (s.exact) {
+                    for (int lane = 0; lane < WIDTH; ++lane)
+                        x[lane] *= 0.5f * (1 + std::erf(x[lane] * 0.70710678118654752f));
                 } else {
                     x *= sigmoid(1.5957691216057308f * (x + 0.044715f * x * x * x));  // 2 sqrt(2 / pi)
                 }
@@ -273,6 +300,7 @@ class Step {
     float* x_;
     Meeting meeting_;
     const int64_t heads_;
+    const int64_t most_;
     std::vector<float> qkv_, attended_, gate_, inner_, normed_, scores_;
 };
 
@@ -301,7 +329,7 @@ bool run(const Sizes& sizes, const Layer* layers, const float* cosine, const flo
 }  // namespace
 
 // Adds to x (batch, positions, hidden), of up to eight vectors, what the layers add, and to the cache the positions' keys
-// and values. Cosines and sines, (positions, depth / 2) each, are null for no rotation. The first padding[sequence]
+// and values; they attend to the memory where there is one, B / sources vectors to each source. Cosines and sines, (positions, depth / 2) each, are null for no rotation. The first padding[sequence]
 // positions of the cache are not attended to; padding may be null. watched[layer * heads + head] is null, or takes the
 // head's attention (batch, past + 1) of one position without padding; so may be all of it. Returns 0, or 1 if memory or
 // threads are lacking.

@@ -14,7 +14,7 @@ from pytorch_to_mlx.components.flow.flow import VOCABULARY
 from pytorch_to_mlx.components.hift import RATE
 from pytorch_to_mlx.components.perth import PerthWatermarker
 from pytorch_to_mlx.components.s3_tokenizer import tokenize
-from pytorch_to_mlx.components.s3_tokenizer.frontend import RATE as TOKENIZER_RATE
+from pytorch_to_mlx.components.whisper.mel import RATE as TOKENIZER_RATE
 from pytorch_to_mlx.errors import AudioError, UsageError
 from pytorch_to_mlx.models.chatterbox.config import ChatterboxConfig
 from pytorch_to_mlx.models.chatterbox.network import Chatterbox

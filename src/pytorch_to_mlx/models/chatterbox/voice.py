@@ -14,9 +14,9 @@ from pytorch_to_mlx.audio import Audio
 from pytorch_to_mlx.checkpoint import open_checkpoint
 from pytorch_to_mlx.components.flow.mel import RATE, mel_spectrogram
 from pytorch_to_mlx.components.s3_tokenizer import tokenize
-from pytorch_to_mlx.components.s3_tokenizer.frontend import RATE as TOKENIZER_RATE
 from pytorch_to_mlx.components.voice_encoder.frontend import ChatterboxFrontEnd
 from pytorch_to_mlx.components.voice_encoder.model import VoiceEncoderModel
+from pytorch_to_mlx.components.whisper.mel import RATE as TOKENIZER_RATE
 from pytorch_to_mlx.errors import AudioError, CheckpointError, MissingDependencyError, UsageError
 from pytorch_to_mlx.models.chatterbox.config import ChatterboxConfig
 from pytorch_to_mlx.models.chatterbox.network import Chatterbox

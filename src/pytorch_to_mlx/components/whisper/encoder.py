@@ -1,24 +1,20 @@
-"""The encoders of s3tokenizer/model.py (V1: sinusoids) and model_v2.py (V2: rotary positions, FSMN memory).
+"""Whisper's encoder (arXiv:2212.04356, whisper/model.py), of which speech tokenizers have variations.
 
-Both are Whisper's: two convolutions that thin frames out, then pre-norm transformer blocks.
+Two convolutions that thin frames out, then pre-norm transformer blocks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import mlx.core as mx
 import mlx.nn as nn
-import numpy as np
 
 from pytorch_to_mlx.layers.attention import attention
 from pytorch_to_mlx.layers.convolution import Conv1d
 from pytorch_to_mlx.layers.elementwise import gelu
 
 POSITIONS = 1500
-MEMORY = 31  # tokens that an FSMN block sees, centred
-ROPE_THETA = 10000.0
 
 
 class Attention(nn.Module):
@@ -46,23 +42,6 @@ class Attention(nn.Module):
     def _split(self, x: mx.array) -> mx.array:
         """(batch, tokens, state) to (batch, tokens, heads, size)."""
         return x.reshape(*x.shape[:2], self.heads, -1)
-
-
-class MemoryAttention(Attention):
-    """Attention with rotary positions, plus a depthwise convolution of the values (FSMN, arXiv:2006.01713)."""
-
-    def __init__(self, state: int, heads: int) -> None:
-        super().__init__(state, heads)
-        self.fsmn_block = Conv1d(state, state, MEMORY, padding=MEMORY // 2, groups=state, bias=False)
-
-    def __call__(self, x: mx.array, mask: mx.array | None) -> mx.array:
-        q, k = rotated(self._split(self.query(x))), rotated(self._split(self.key(x)))
-        v = self.value(x)
-        return self._attended(q, k, self._split(v), mask) + self._memory(v, mask)
-
-    def _memory(self, v: mx.array, mask: mx.array | None) -> mx.array:
-        v = masked(v, mask)
-        return masked(self.fsmn_block(v) + v, mask)
 
 
 class Block(nn.Module):
@@ -100,8 +79,8 @@ class Encoder(nn.Module):
     Args:
         mels, state, heads, layers: sizes.
         stride: of the first convolution; the second's is 2.
-        memory: V2's blocks; else V1's, with a table of positions.
-        attention: of blocks without memory.
+        positions: of the table that is added; 0 for blocks that tell positions themselves.
+        attention: of each block.
     """
 
     def __init__(
@@ -110,19 +89,18 @@ class Encoder(nn.Module):
         state: int,
         heads: int,
         layers: int,
-        stride: int,
+        stride: int = 1,
         *,
-        memory: bool,
+        positions: int = POSITIONS,
         attention: type[Attention] = Attention,
     ) -> None:
         super().__init__()
         self.stride = stride
         self.conv1 = Conv1d(mels, state, 3, stride=stride, padding=1)
         self.conv2 = Conv1d(state, state, 3, stride=2, padding=1)
-        if not memory:
-            self.positional_embedding = mx.zeros((POSITIONS, state))
-        kind = MemoryAttention if memory else attention
-        self.blocks = [Block(kind(state, heads), state) for _ in range(layers)]
+        if positions:
+            self.positional_embedding = mx.zeros((positions, state))
+        self.blocks = [Block(attention(state, heads), state) for _ in range(layers)]
 
     def length(self, frames: int) -> int:
         """How many tokens a number of frames becomes."""
@@ -162,21 +140,3 @@ def within(lengths: Sequence[int], longest: int) -> mx.array | None:
 def masked(x: mx.array, mask: mx.array | None) -> mx.array:
     """(batch, n, channels) with zeros where `mask` (batch, n) is false."""
     return x if mask is None else x * mask[..., None].astype(x.dtype)
-
-
-def rotated(x: mx.array) -> mx.array:
-    """Rotary positions: (batch, tokens, heads, size), its halves turned by an angle for each position."""
-    cos, sin = (table[: x.shape[1], None].astype(x.dtype) for table in _rotations(x.shape[-1] // 2))
-    left, right = mx.split(x, 2, axis=-1)
-    return mx.concatenate([left * cos - right * sin, right * cos + left * sin], axis=-1)
-
-
-@lru_cache
-def _rotations(half: int) -> tuple[mx.array, mx.array]:
-    """Cosines and sines of every position's angles, (positions, half).
-
-    The angles are float32 products, as upstream's: at position 700 their rounding is worth 3e-5.
-    """
-    frequencies = np.float32(1) / (ROPE_THETA ** (np.arange(half) / half)).astype(np.float32)
-    angles = np.outer(np.arange(POSITIONS, dtype=np.float32), frequencies)
-    return mx.array(np.cos(angles)), mx.array(np.sin(angles))

@@ -1,0 +1,1 @@
+"""Whisper's spectrum and encoder, which speech tokenizers share with it."""
