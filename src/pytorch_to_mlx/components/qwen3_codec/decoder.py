@@ -10,7 +10,7 @@ from copy import copy
 import mlx.core as mx
 import mlx.nn as nn
 
-from pytorch_to_mlx.components.decoder import Cache, Decoder, Memory, DecoderConfig
+from pytorch_to_mlx.components.decoder import Cache, Decoder, DecoderConfig, Memory
 from pytorch_to_mlx.components.mimi import ResidualQuantizer
 from pytorch_to_mlx.components.qwen3_codec.config import CodecDecoderConfig
 from pytorch_to_mlx.decoding import WindowCache
