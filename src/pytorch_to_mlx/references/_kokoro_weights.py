@@ -31,6 +31,8 @@ def weights(shapes: Mapping[str, Shape], seed: int = 0) -> dict[str, np.ndarray]
             gains[name] = 0.5
         elif ".weight_hh_" in name:  # as PyTorch draws them; more would make rounding grow from step to step
             gains[name] = 0.6
+        elif name.startswith("predictor.shared.weight_ih_"):  # or gates would make much of little differences
+            gains[name] = 0.4
         elif name.endswith("duration_proj.linear_layer.weight"):
             gains[name] = 3.0
         elif name.endswith("F0_proj.weight"):
