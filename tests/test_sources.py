@@ -145,3 +145,16 @@ def test_importing_hub_is_light() -> None:
     code = f"import sys, pytorch_to_mlx.hub; assert not {heavy} & set(sys.modules), {heavy} & set(sys.modules)"
     source = str(Path(hub.__file__).parents[1])
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": source})
+
+
+def test_a_file_of_a_package(tmp_path: Path) -> None:
+    install(tmp_path, "Speech-Box", "1.2.3", "speechbox")
+    (tmp_path / "speechbox" / "data").mkdir()
+    file = tmp_path / "speechbox" / "data" / "net.onnx"
+    file.write_bytes(b"graph")
+    assert hub.package_file("package:speech-box/data/net.onnx", [tmp_path]) == file
+    for named in ("package:speech-box/net.onnx", "package:speech-box/data", "package:speech-box"):
+        with pytest.raises(SourceError, match=rf"{named}: Speech-Box 1\.2\.3 has no such file in .*speechbox"):
+            hub.package_file(named, [tmp_path])
+    with pytest.raises(SourceError, match="package:none: not installed"):
+        hub.package_file("package:none/net.onnx", [tmp_path])

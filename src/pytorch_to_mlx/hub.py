@@ -75,6 +75,20 @@ def resolve(
     return found
 
 
+def package_file(source: str, search_paths: Sequence[Path] = ()) -> Path:
+    """The file that `package:NAME/FILE` is: FILE lies in the package's own folder.
+
+    Raises:
+        SourceError: no such package is installed, or it has no such file.
+    """
+    package, _, name = source.partition("/")
+    found = resolve(package, search_paths=search_paths)
+    path = found.path / name
+    if not path.is_file():
+        raise SourceError(f"{source}: {found.location} {found.revision} has no such file in {found.path}")
+    return path
+
+
 def is_repository(source: str) -> bool:
     """Whether `resolve` would ask the Hub for this source."""
     return not (source.startswith("package:") or _looks_like_path(source) or _existing_path(source))

@@ -24,7 +24,11 @@ InputsOption = Annotated[
 def command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="A .pt2 of torch.export, a TorchScript or an ONNX file.")
+        Path | None,
+        typer.Argument(
+            metavar="[FILE]",
+            help="A .pt2 of torch.export, TorchScript or ONNX; of an installed package: package:NAME/FILE.",
+        ),
     ] = None,
     module: ModuleOption = None,
     inputs: InputsOption = None,
@@ -88,14 +92,18 @@ def command(
 
 def named_subject(file: Path | None, module: str | None, inputs: str | None) -> Subject:
     """What the flags name."""
+    from pytorch_to_mlx import environments
     from pytorch_to_mlx.capture.subject import from_factory, from_file
     from pytorch_to_mlx.errors import UsageError
+    from pytorch_to_mlx.hub import package_file
 
     if (file is None) == (module is None):
         raise UsageError("name either a file, or --module package.module:factory")
     if module is not None and Path(module).is_file():
         file = Path(module)
     if file is not None:
+        if str(file).startswith("package:"):
+            file = package_file(str(file), environments.search_paths())
         return from_file(file, inputs)
     if inputs is not None:
         raise UsageError("--inputs is for files; the factory of --module returns the inputs too")

@@ -1,1 +1,1 @@
-"""Results for people: plots, and reports in one self-contained HTML file."""
+"""Results for people: plots, reports in one self-contained HTML file, transcripts and subtitles."""

@@ -1,1 +1,1 @@
-"""Speech for many texts: jobs that can be cut off, and a cache of what was said before."""
+"""Speech for many texts: jobs that can be cut off, and a cache of what was said before. And where somebody speaks."""

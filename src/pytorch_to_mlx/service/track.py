@@ -16,6 +16,7 @@ from pytorch_to_mlx.errors import MissingDependencyError, UsageError
 from pytorch_to_mlx.files import drafted
 from pytorch_to_mlx.service.job import Result
 from pytorch_to_mlx.service.script import Segment
+from pytorch_to_mlx.text.subtitles import Cue, clock, srt
 
 MOST_LETTERS = 84
 """Of a subtitle: two lines of 42, as broadcasters have them."""
@@ -82,7 +83,7 @@ def join(results: Sequence[Result], segments: Sequence[Segment], pause: float, p
                 file.write(np.zeros(silence, np.float32))
                 now += samples.size + silence
         _mark(draft, kind, chapters)
-        subtitles.write_text("".join(_cues(chapters)), encoding="utf-8")
+        subtitles.write_text(srt(_cues(chapters)), encoding="utf-8")
     return chapters
 
 
@@ -95,7 +96,7 @@ def _mark(path: Path, kind: str, chapters: Sequence[Chapter]) -> None:
         return
     if kind in ("FLAC", "OGG"):
         for number, chapter in enumerate(chapters):
-            tagged[f"CHAPTER{number:03d}"] = [_clock(chapter.start, ".")]
+            tagged[f"CHAPTER{number:03d}"] = [clock(chapter.start, ".")]
             tagged[f"CHAPTER{number:03d}NAME"] = [chapter.title]
         tagged.save()
         return
@@ -119,16 +120,15 @@ def _mark(path: Path, kind: str, chapters: Sequence[Chapter]) -> None:
     tagged.save()
 
 
-def _cues(chapters: Sequence[Chapter]) -> Iterator[str]:
+def _cues(chapters: Sequence[Chapter]) -> Iterator[Cue]:
     """Subtitles: a segment of two lines at most at a time, each as long as its share of the letters."""
-    number = 0
     for chapter in chapters:
         pieces = _pieces(chapter.text)
         letters, done = sum(map(len, pieces)), 0
         for piece in pieces:
-            start, done, number = done, done + len(piece), number + 1
+            start, done = done, done + len(piece)
             times = [chapter.start + (chapter.end - chapter.start) * at / letters for at in (start, done)]
-            yield f"{number}\n{_clock(times[0])} --> {_clock(times[1])}\n{_lines(piece)}\n\n"
+            yield Cue(times[0], times[1], _lines(piece))
 
 
 def _pieces(text: str) -> list[str]:
@@ -147,8 +147,3 @@ def _lines(text: str) -> str:
     even = wrap(text, len(text) // 2 + 4)
     lines = even if len(even) <= 2 and max(map(len, even)) <= MOST_LETTERS // 2 else wrap(text, MOST_LETTERS // 2)
     return "\n".join(lines)
-
-
-def _clock(seconds: float, point: str = ",") -> str:
-    whole, milliseconds = divmod(round(1000 * seconds), 1000)
-    return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}{point}{milliseconds:03d}"
