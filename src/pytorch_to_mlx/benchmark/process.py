@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any
@@ -47,15 +47,16 @@ class Child:
             BenchmarkError: it failed; the last line that it printed.
         """
         assert self._process.stdin
-        self._process.stdin.write(json.dumps([method, arguments, text]) + "\n")
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # it has ended, and the reply tells why
+            self._process.stdin.write(json.dumps([method, arguments, text]) + "\n")
+            self._process.stdin.flush()
         self.replies.append(self._reply())
         return self.replies[-1]
 
     def close(self) -> None:
         """End it, whatever it is doing."""
         assert self._process.stdin and self._process.stdout
-        if not self._process.stdin.closed:
+        with suppress(BrokenPipeError):
             self._process.stdin.close()
         try:
             self._process.wait(timeout=10)
