@@ -13,32 +13,18 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from race import (
-    CONTENDERS,
-    MLX_AUDIO,
-    OURS,
-    UPSTREAM,
-    Child,
-    Contender,
-    bandwidth,
-    note,
-    started,
-    write_prompt,
-)
+from race import arguments, bandwidth, models, note, started, turns
 from speech_report import Findings, Stages, describe, publish, setting
 
-from pytorch_to_mlx import environments
-from pytorch_to_mlx.conversion import convert
+from pytorch_to_mlx.benchmark.contender import MLX_AUDIO, UPSTREAM, Contender, contenders
+from pytorch_to_mlx.benchmark.process import Child
+from pytorch_to_mlx.benchmark.recordings import write_speechlike
 
-HERE = Path(__file__).parent
 TEXT = "The quick brown fox jumps over the lazy dog, and then it sleeps in the sun."
 PROMPT_SECONDS, RATE, SAMPLES_PER_TOKEN, TOKENS_PER_SECOND = 5.0, 24000, 960, 25
 WARM_UP = 6
@@ -77,13 +63,8 @@ STAGES: dict[str, tuple[str, dict[str, str]]] = {
 }
 """What a contender is told to do, and the rows that come of it: the spans that it times, or all of it."""
 ROUND = ("voice", "whole", "first-audio")
-
-
-KNOWN = {
-    "ours": Contender(OURS, "chatterbox_ours.py", None, streams=True),
-    "upstream": Contender(UPSTREAM, "chatterbox_upstream.py", "synthesis", preloads=False),
-    "mlx-audio": Contender(MLX_AUDIO, "chatterbox_mlx_audio.py", "mlx-audio"),
-}
+PORT, VARIANT = "chatterbox", "english"
+KNOWN = contenders(PORT)
 
 
 def speak(child: Child, tokens: int, method: str = "synthesize", parts: int = 1) -> dict[str, Any]:
@@ -116,15 +97,20 @@ def run_rounds(findings: Findings, children: dict[Contender, Child], stages: Seq
         child.ask("voice")
         speak(child, min(WARM_UP, options.tokens))
         child.replies.clear()
-    for number in range(1, options.rounds + 1):
-        for stage in stages:
-            findings.bandwidth.append(bandwidth(options.threads))
-            for contender, child in children.items():
-                if stage == "first-audio" and "whole" in stages and not contender.streams:
-                    continue  # the whole synthesis told
-                for row, seconds in measure(child, contender, stage, options.tokens).items():
-                    findings.stages.setdefault(row, {}).setdefault(contender.name, []).append(seconds)
-                    note(f"round {number}: {contender.name}: {row} {seconds:.3f} s")
+
+    def measured(child: Child, contender: Contender, stage: str) -> dict[str, float]:
+        if stage == "first-audio" and "whole" in stages and not contender.streams:
+            return {}  # the whole synthesis told
+        return measure(child, contender, stage, options.tokens)
+
+    turns(
+        findings,
+        children,
+        options.rounds,
+        stages,
+        measured,
+        lambda: findings.bandwidth.append(bandwidth(options.threads)),
+    )
 
 
 def grow(findings: Findings, child: Child) -> None:
@@ -149,64 +135,27 @@ def repeat(findings: Findings, child: Child) -> None:
         note(f"synthesis {number + 1}: {findings.memory[-1] / 1e9:.3f} GB")
 
 
-@contextmanager
-def models(names: Sequence[str], checkpoint: Path | None, work: Path) -> Iterator[dict[str, Path]]:
-    """What each contender loads, converted from one checkpoint."""
-    with tempfile.TemporaryDirectory(dir=work, prefix="chatterbox-") as drafts:
-        if checkpoint is None:
-            checkpoint = Path(drafts) / "checkpoint"
-            note("writes a seeded checkpoint")
-            arguments = ["export", "--variant", "english", "--seed", "0", "--out", str(checkpoint)]
-            environments.run_script("chatterbox_tts.py", arguments)
-        found = {"upstream": checkpoint, "ours": Path(drafts) / "ours", "mlx-audio": Path(drafts) / "mlx-audio"}
-        if "ours" in names:
-            note("converts for ours")
-            convert(checkpoint, found["ours"], port="chatterbox", variant="english")
-        if "mlx-audio" in names:
-            note("converts for mlx-audio")
-            contender = KNOWN["mlx-audio"]
-            command = [contender.python, CONTENDERS / contender.script, "convert", checkpoint, found["mlx-audio"]]
-            subprocess.run(command, check=True, env=contender.variables(1), stdout=sys.stderr)
-        yield {name: found[name] for name in names}
-
-
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", type=Path, help="a folder as upstream's repository has it; else a seeded one")
+def parse(given: Sequence[str] | None) -> argparse.Namespace:
+    parser, parsed = arguments(__doc__, KNOWN, rounds=2, least=0)
     parser.add_argument("--tokens", type=int, default=100, help="speech tokens to say, 25 a second")
-    parser.add_argument("--rounds", type=int, default=2, help="how often each stage is measured; 0 for the rest alone")
     parser.add_argument("--only", choices=list(STAGES), help="one stage, on made-up input where others precede it")
-    parser.add_argument("--contenders", type=lambda text: text.split(","), default=list(KNOWN), help=", ".join(KNOWN))
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="for each contender")
     parser.add_argument("--growth", action="store_true", help=f"time by length, {SHORT} to {LONG} s of audio, too")
     parser.add_argument("--memory", action="store_true", help=f"memory over {SYNTHESES} syntheses, too")
-    parser.add_argument("--work", type=Path, default=HERE / "output", help="where converted models lie meanwhile")
-    parser.add_argument("--update-docs", action="store_true", help="put the tables into docs/benchmarks.md")
-    options = parser.parse_args(arguments)
-    if unknown := set(options.contenders) - set(KNOWN):
-        parser.error(f"--contenders {', '.join(sorted(unknown))}: there are {', '.join(KNOWN)}")
+    options = parsed(given)
     if (options.growth or options.memory) and "ours" not in options.contenders:
         parser.error("--growth and --memory are about ours: add it to --contenders")
-    if options.tokens < 3 or options.rounds < 0:
-        parser.error("--tokens must be 3 or more, --rounds 0 or more")
-    if options.checkpoint and not options.checkpoint.is_dir():
-        parser.error(f"{options.checkpoint}: no such folder")
+    if options.tokens < 3:
+        parser.error("--tokens must be 3 or more")
     return options
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    options = parse(arguments)
-    options.work.mkdir(parents=True, exist_ok=True)
-    load = os.getloadavg()[0]
-    findings = Findings("", REPORT)
-    with (
-        tempfile.TemporaryDirectory() as drafts,
-        models(options.contenders, options.checkpoint, options.work) as folders,
-    ):
+def main(given: Sequence[str] | None = None) -> None:
+    options = parse(given)
+    load, findings = os.getloadavg()[0], Findings("", REPORT)
+    with tempfile.TemporaryDirectory() as drafts, models(KNOWN, options, PORT, VARIANT) as folders:
         prompt = Path(drafts) / "prompt.wav"
-        write_prompt(prompt, PROMPT_SECONDS, RATE)
-        contenders = {KNOWN[name]: folder for name, folder in folders.items()}
-        with started(contenders, prompt, TEXT, options.threads) as children:
+        write_speechlike(prompt, PROMPT_SECONDS, RATE)
+        with started(folders, prompt, TEXT, options.threads, PORT, VARIANT) as children:
             if options.rounds:
                 run_rounds(findings, children, [options.only] if options.only else ROUND, options)
                 describe(findings, children)

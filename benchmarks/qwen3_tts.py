@@ -14,28 +14,17 @@ import argparse
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from race import (
-    MLX_AUDIO,
-    OURS,
-    UPSTREAM,
-    Child,
-    Contender,
-    bandwidth,
-    note,
-    started,
-    write_prompt,
-)
+from race import arguments, bandwidth, listed, models, note, refuse_unknown, started, turns
 from speech_report import Findings, Stages, describe, publish, setting
 
-from pytorch_to_mlx import environments
-from pytorch_to_mlx.conversion import convert
+from pytorch_to_mlx.benchmark.contender import MLX_AUDIO, OURS, UPSTREAM, Contender, contenders
+from pytorch_to_mlx.benchmark.process import Child
+from pytorch_to_mlx.benchmark.recordings import write_speechlike
 
-HERE = Path(__file__).parent
 TEXT = "The quick brown fox jumps over the lazy dog, and then it sleeps in the sun."
 PROMPT_SECONDS, RATE, FRAMES_PER_SECOND, ROWS = 3.0, 24000, 12.5, 4
 VOICE, FRAME, BATCH, DECODE = "voice preparation", "each frame", "each frame of four at once", "codec decode"
@@ -47,11 +36,8 @@ REPORT = Stages(
 )
 AT_ONCE = 1.6
 STAGES = ("voice", "whole", "first", "batch", "decode")
-KNOWN = {
-    "ours": Contender(OURS, "qwen3_tts_ours.py", None, streams=True),
-    "upstream": Contender(UPSTREAM, "qwen3_tts_upstream.py", "synthesis", preloads=False),
-    "mlx-audio": Contender(MLX_AUDIO, "qwen3_tts_mlx_audio.py", "mlx-audio", streams=True),
-}
+PORT, VARIANT = "qwen3_tts", "0.6b-base"
+KNOWN = contenders(PORT)
 
 
 def measure(child: Child, contender: Contender, stage: str, frames: int) -> dict[str, float]:
@@ -86,81 +72,37 @@ def checked(reply: dict[str, Any], asked: int, given: int, what: str) -> dict[st
     return reply
 
 
-@contextmanager
-def models(names: Sequence[str], checkpoint: Path | None, work: Path) -> Iterator[dict[Contender, Path]]:
-    """What each contender loads, of one checkpoint."""
-    with tempfile.TemporaryDirectory(dir=work, prefix="qwen3-tts-") as drafts:
-        if checkpoint is None:
-            checkpoint = Path(drafts) / "checkpoint"
-            note("writes a seeded checkpoint")
-            arguments = ["export", "--variant", "0.6b-base", "--seed", "0", "--out", str(checkpoint)]
-            environments.run_script("qwen3_tts.py", arguments)
-        found = {"upstream": checkpoint, "ours": Path(drafts) / "ours", "mlx-audio": Path(drafts) / "wide"}
-        if "ours" in names:
-            note("converts for ours")
-            convert(checkpoint, found["ours"], dtype="float32")
-        if "mlx-audio" in names:
-            note("writes float32 for mlx-audio, which takes files as they are")
-            widen(checkpoint, found["mlx-audio"])
-        yield {KNOWN[name]: found[name] for name in names}
-
-
-def widen(checkpoint: Path, folder: Path) -> None:
-    """A copy of a checkpoint whose tensors are float32."""
-    import mlx.core as mx
-
-    for source in (file for file in checkpoint.rglob("*") if file.is_file()):
-        target = folder / source.relative_to(checkpoint)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.suffix != ".safetensors":
-            target.write_bytes(source.read_bytes())
-            continue
-        tensors: Any = mx.load(str(source))
-        mx.save_safetensors(str(target), {name: array.astype(mx.float32) for name, array in tensors.items()})
-
-
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", type=Path, help="a folder as upstream's repository has it; else a seeded one")
+def parse(given: Sequence[str] | None) -> argparse.Namespace:
+    parser, parsed = arguments(__doc__, KNOWN, rounds=2)
     parser.add_argument("--frames", type=int, default=25, help="of speech to say, 12.5 a second")
-    parser.add_argument("--rounds", type=int, default=2, help="how often each stage is measured")
-    parser.add_argument("--only", type=lambda text: text.split(","), default=STAGES, help=", ".join(STAGES))
-    parser.add_argument("--contenders", type=lambda text: text.split(","), default=list(KNOWN), help=", ".join(KNOWN))
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="for each contender")
-    parser.add_argument("--work", type=Path, default=HERE / "output", help="where converted models lie meanwhile")
-    parser.add_argument("--update-docs", action="store_true", help="put the tables into docs/benchmarks.md")
-    options = parser.parse_args(arguments)
-    for flag, given, known in (("--contenders", options.contenders, KNOWN), ("--only", options.only, STAGES)):
-        if unknown := set(given) - set(known):
-            parser.error(f"{flag} {', '.join(sorted(unknown))}: there are {', '.join(known)}")
-    if options.frames < 6 or options.rounds < 1:
-        parser.error("--frames must be 6 or more, --rounds 1 or more")
+    parser.add_argument("--only", type=listed, default=STAGES, help=", ".join(STAGES))
+    options = parsed(given)
+    refuse_unknown(parser, "--only", options.only, STAGES)
+    if options.frames < 6:
+        parser.error("--frames must be 6 or more")
     return options
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    options = parse(arguments)
-    options.work.mkdir(parents=True, exist_ok=True)
+def main(given: Sequence[str] | None = None) -> None:
+    options = parse(given)
     load, findings = os.getloadavg()[0], Findings("", REPORT)
-    with (
-        tempfile.TemporaryDirectory() as drafts,
-        models(options.contenders, options.checkpoint, options.work) as folders,
-    ):
+    with tempfile.TemporaryDirectory() as drafts, models(KNOWN, options, PORT, VARIANT) as folders:
         prompt = Path(drafts) / "prompt.wav"
-        write_prompt(prompt, PROMPT_SECONDS, RATE)
-        with started(folders, prompt, TEXT, options.threads) as children:
+        write_speechlike(prompt, PROMPT_SECONDS, RATE)
+        with started(folders, prompt, TEXT, options.threads, PORT, VARIANT) as children:
             for contender, child in children.items():
                 note(f"{contender.name}: warms up")
                 child.ask("voice")
                 child.ask("synthesize", 6)
                 child.replies.clear()
-            for number in range(1, options.rounds + 1):
-                for stage in options.only:
-                    findings.bandwidth.append(bandwidth(options.threads))
-                    for contender, child in children.items():
-                        for row, seconds in measure(child, contender, stage, options.frames).items():
-                            findings.stages.setdefault(row, {}).setdefault(contender.name, []).append(seconds)
-                            note(f"round {number}: {contender.name}: {row} {seconds:.3f} s")
+            turns(
+                findings,
+                children,
+                options.rounds,
+                options.only,
+                lambda child, contender, stage: measure(child, contender, stage, options.frames),
+                lambda: findings.bandwidth.append(bandwidth(options.threads)),
+            )
             describe(findings, children)
     findings.about = (
         f"{options.frames} frames ({options.frames / FRAMES_PER_SECOND:g} s) after a reference of "

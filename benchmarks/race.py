@@ -1,102 +1,127 @@
-"""Contenders: each a process of its own, loaded once; then all work in turns."""
+"""What the benchmarks of single stages share: arguments, models, processes, rounds."""
 
 from __future__ import annotations
 
-import importlib.util
-import json
+import argparse
 import os
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
-from child import read
+from speech_report import Findings
 
-from pytorch_to_mlx import environments
-from pytorch_to_mlx.audio import Audio
+from pytorch_to_mlx import environments, registry
+from pytorch_to_mlx.benchmark.contender import Contender
+from pytorch_to_mlx.benchmark.contenders.serving import Setting
+from pytorch_to_mlx.benchmark.process import Child, all_started
+from pytorch_to_mlx.benchmark.workload import default
+from pytorch_to_mlx.conversion import convert
 
-CONTENDERS = Path(__file__).parent / "contenders"
-OURS, UPSTREAM, MLX_AUDIO = "pytorch-to-mlx", "upstream PyTorch", "mlx-audio"
-
-
-@dataclass(frozen=True)
-class Contender:
-    """How one is started. `streams` if audio comes before all of it is there; `preloads` if it computes in MLX."""
-
-    name: str
-    script: str
-    environment: str | None
-    streams: bool = False
-    preloads: bool = True
-
-    @property
-    def python(self) -> Path:
-        """Its interpreter, whose environment is built if need be."""
-        return environments.install(environments.get(self.environment)) if self.environment else Path(sys.executable)
-
-    def variables(self, threads: int) -> dict[str, str]:
-        """Its environment variables: as many threads for all, OpenBLAS for MLX alone."""
-        kept = environments.environment_of_children()
-        counts = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-        preload = {"LD_PRELOAD": openblas()} if self.preloads and openblas() else {}
-        return {**kept, **dict.fromkeys(counts, str(threads)), **preload, "MLX_ENABLE_TF32": "0"}
+HERE = Path(__file__).parent
 
 
-def openblas() -> str:
-    """What the Makefile preloads, or this process has preloaded; empty if there is none."""
-    found = sorted(Path("/usr/lib").glob("*/openblas-pthread/libopenblas.so.0"))
-    return os.environ.get("LD_PRELOAD") or (str(found[0]) if found else "")
+def arguments(
+    doc: str | None, known: Mapping[str, Contender], *, rounds: int, least: int = 1
+) -> tuple[argparse.ArgumentParser, Callable[[Sequence[str] | None], argparse.Namespace]]:
+    """A parser of what all take, to add to, and what parses with it and refuses what makes no sense."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", type=Path, help="a folder as upstream's repository has it; else a seeded one")
+    parser.add_argument("--rounds", type=int, default=rounds, help=f"how often each stage is measured; {least} or more")
+    parser.add_argument("--contenders", type=listed, default=list(known), help=", ".join(known))
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="for each contender")
+    parser.add_argument("--work", type=Path, default=HERE / "output", help="where converted models lie meanwhile")
+    parser.add_argument("--update-docs", action="store_true", help="put the tables into docs/benchmarks.md")
+
+    def parse(given: Sequence[str] | None) -> argparse.Namespace:
+        options = parser.parse_args(given)
+        refuse_unknown(parser, "--contenders", options.contenders, known)
+        if options.rounds < least:
+            parser.error(f"--rounds must be {least} or more")
+        if options.checkpoint and not options.checkpoint.is_dir():
+            parser.error(f"{options.checkpoint}: no such folder")
+        return options
+
+    return parser, parse
 
 
-class Child:
-    """A contender's process.
+def listed(text: str) -> list[str]:
+    """What stands between commas."""
+    return text.split(",")
 
-    Attributes:
-        loaded: what it said when it had loaded.
-        replies: what it said since.
-    """
 
-    def __init__(self, command: Sequence[str | Path], variables: dict[str, str], errors: IO[str]) -> None:
-        self._name = Path(command[1]).name
-        self._errors = errors
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=variables
-        )
-        self.replies: list[dict[str, Any]] = []
-        self.loaded = self._reply()
+def refuse_unknown(parser: argparse.ArgumentParser, flag: str, given: Sequence[str], known: Collection[str]) -> None:
+    """End with the usage where something is given that there is not."""
+    if unknown := sorted(set(given) - set(known)):
+        parser.error(f"{flag} {', '.join(unknown)}: there are {', '.join(known)}")
 
-    def ask(self, method: str, *arguments: object) -> dict[str, Any]:
-        """Have it do something.
 
-        Raises:
-            RuntimeError: it failed; the last lines that it printed.
-        """
-        assert self._process.stdin
-        self._process.stdin.write(json.dumps([method, *arguments]) + "\n")
-        self._process.stdin.flush()
-        self.replies.append(self._reply())
-        return self.replies[-1]
+@contextmanager
+def models(
+    known: Mapping[str, Contender], options: argparse.Namespace, port: str, variant: str
+) -> Iterator[dict[Contender, Path]]:
+    """What each contender that was asked for loads, of one checkpoint, in float32."""
+    options.work.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=options.work, prefix=f"{port}-") as drafts:
+        checkpoint: Path = options.checkpoint or Path(drafts) / "checkpoint"
+        if options.checkpoint is None:
+            note("writes a seeded checkpoint")
+            exported = ["export", "--variant", variant, "--seed", "0", "--out", str(checkpoint)]
+            environments.run_script(registry.get(port).reference.script, exported)
+        found = {}
+        for name in options.contenders:
+            note(f"{known[name].name}: gets its files")
+            folder = Path(drafts) / name
+            if name == "ours":
+                convert(checkpoint, folder, port=port, variant=variant, dtype="float32")
+                found[known[name]] = folder
+            else:
+                found[known[name]] = known[name].files(checkpoint, folder, "float32")
+        yield found
 
-    def close(self) -> None:
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait()
 
-    def _reply(self) -> dict[str, Any]:
-        assert self._process.stdout
-        answer = self._process.stdout.readline()
-        if not answer:
-            self._process.wait()
-            self._errors.seek(0)
-            raise RuntimeError(f"{self._name} failed:\n{self._errors.read()[-3000:]}")
-        return json.loads(answer)
+@contextmanager
+def started(
+    folders: Mapping[Contender, Path], prompt: Path | None, text: str, threads: int, port: str, variant: str
+) -> Iterator[dict[Contender, Child]]:
+    """The contenders' processes, told what the verb `benchmark` tells them of its default workload."""
+    choice = default("text to speech").choice(port, variant)
+    said = REF_TEXT if choice.continues else ""
+    told: dict[str, Any] = {"prompt": str(prompt or ""), "prompt_text": said, "options": choice.options}
+    settings = {
+        contender: Setting(str(folder), text=text, threads=threads, exact=True, **told)
+        for contender, folder in folders.items()
+    }
+    note(f"{', '.join(each.name for each in settings)}: load")
+    with all_started(settings) as children:
+        yield children
+
+
+REF_TEXT = "The quick brown fox jumps over the lazy dog."
+"""What the prompt is taken to say, for models that go on from it."""
+
+
+def turns(
+    findings: Findings,
+    children: Mapping[Contender, Child],
+    rounds: int,
+    stages: Sequence[str],
+    measure: Callable[[Child, Contender, str], Mapping[str, float]],
+    before: Callable[[], None] = lambda: None,
+) -> None:
+    """Every stage of every contender, in turns: seconds by row. `before` is called before each stage."""
+    for number in range(1, rounds + 1):
+        for stage in stages:
+            before()
+            for contender, child in children.items():
+                for row, seconds in measure(child, contender, stage).items():
+                    findings.stages.setdefault(row, {}).setdefault(contender.name, []).append(seconds)
+                    note(f"round {number}: {contender.name}: {row} {seconds:.3f} s")
 
 
 def bandwidth(threads: int) -> float:
@@ -105,41 +130,10 @@ def bandwidth(threads: int) -> float:
     taken = []
     with ThreadPoolExecutor(threads) as pool:
         for _ in range(5):
-            started = time.perf_counter()
+            begun = time.perf_counter()
             list(pool.map(np.max, parts))  # what waits for memory alone: a sum computes longer than it reads
-            taken.append(time.perf_counter() - started)
+            taken.append(time.perf_counter() - begun)
     return sum(part.nbytes for part in parts) / min(taken)
-
-
-@contextmanager
-def started(folders: dict[Contender, Path], prompt: Path, text: str, threads: int) -> Iterator[dict[Contender, Child]]:
-    """The contenders' processes, loaded one after another from files that were read just before."""
-    with ExitStack() as stack:
-        children: dict[Contender, Child] = {}
-        for contender, folder in folders.items():
-            read(folder, folder)
-            note(f"{contender.name}: loads")
-            setting = {
-                "model": str(folder),
-                "prompt": str(prompt),
-                "text": text,
-                "threads": threads,
-                "started": time.time(),
-            }
-            command = [contender.python, CONTENDERS / contender.script, json.dumps(setting)]
-            errors = stack.enter_context(tempfile.TemporaryFile("w+"))
-            children[contender] = Child(command, contender.variables(threads), errors)
-            stack.callback(children[contender].close)
-        yield children
-
-
-def write_prompt(path: Path, seconds: float, rate: int) -> None:
-    """A recording like speech: the one that references hear."""
-    spec = importlib.util.spec_from_file_location("_seed", environments.SCRIPTS / "_seed.py")
-    assert spec and spec.loader
-    seed = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(seed)
-    Audio(seed.speechlike(3, seconds, rate), rate).write(path)
 
 
 def note(what: str) -> None:

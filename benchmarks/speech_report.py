@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from race import OURS, Child, Contender, openblas
 from table import line, update
+
+from pytorch_to_mlx.benchmark import machine, process
+from pytorch_to_mlx.benchmark.contender import OURS, Contender
+from pytorch_to_mlx.benchmark.process import Child
 
 GROWTH_LIMIT, FLAT = 1.15, 1.02
 """Time per second of audio may grow by so much with its length in one pass; "not at all" and "flat" are the latter."""
@@ -169,16 +171,9 @@ def _gigabytes(count: int | None) -> str:
 def describe(findings: Findings, children: dict[Contender, Child]) -> None:
     """What each contender is and held."""
     for contender, child in children.items():
-        loaded, last = child.loaded, child.replies[-1]
-        findings.weights_per_token = max(findings.weights_per_token, loaded["facts"].get("weights_per_token", 0))
-        findings.contenders[contender.name] = {
-            "about": loaded["facts"]["about"],
-            "preload": Path(openblas()).name if contender.preloads else "",
-            "import": loaded["import"],
-            "load": loaded["load"],
-            "gflops": [reply["gflops"] for reply in child.replies],
-            **{name: last[name] for name in ("peak", "held", "device_peak")},
-        }
+        read = child.loaded["facts"].get("weights_per_token", 0)
+        findings.weights_per_token = max(findings.weights_per_token, read)
+        findings.contenders[contender.name] = process.about(contender, child)
 
 
 def as_json(findings: Findings) -> Mapping[str, Any]:
@@ -194,7 +189,7 @@ def as_json(findings: Findings) -> Mapping[str, Any]:
 def setting(threads: int, rounds: int, load: float) -> str:
     """How it was measured; `load` is the machine's before."""
     return (
-        f"float32, {threads} threads; {platform.system()} {platform.machine()}, {os.cpu_count()} cores; load average "
+        f"float32, {threads} threads; {machine.system()}; load average "
         f"{load:.1f} before and {os.getloadavg()[0]:.1f} after. Medians of {rounds} rounds; with ratios, the lowest "
         "and the highest."
     )

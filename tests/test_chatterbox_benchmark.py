@@ -12,12 +12,15 @@ from typing import Any, ClassVar
 import chatterbox
 import pytest
 from chatterbox import KNOWN, REPORT, grow, measure, repeat, speak
-from race import CONTENDERS, MLX_AUDIO, OURS, UPSTREAM, Child, Contender
 from speech_report import Findings
+
+from pytorch_to_mlx.benchmark.contender import MLX_AUDIO, OURS, SCRIPTS, UPSTREAM, Contender
+from pytorch_to_mlx.benchmark.process import Child
+from pytorch_to_mlx.errors import BenchmarkError
 
 FAKE = f"""
 import sys, time
-sys.path.insert(0, {str(CONTENDERS)!r})
+sys.path.insert(0, {str(SCRIPTS)!r})
 from chatterbox_serving import ChatterboxContender
 from serving import serve
 
@@ -55,7 +58,7 @@ def child(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Child]:
     script = tmp_path / "fake.py"
     script.write_text(FAKE)
     text = getattr(request, "param", "hello")
-    setting = {"model": "", "prompt": "", "text": text, "threads": 1, "started": 0}
+    setting = {"model": "", "text": text}
     with tempfile.TemporaryFile("w+") as errors:
         made = Child([sys.executable, script, json.dumps(setting)], {}, errors)
         yield made
@@ -80,7 +83,7 @@ def test_speech_of_another_length_is_no_measurement(child: Child) -> None:
 
 
 def test_a_contender_that_fails_says_why(child: Child) -> None:
-    with pytest.raises(RuntimeError, match=r"(?s)fake.py failed:.*no such mel"):
+    with pytest.raises(BenchmarkError, match=r"fake.py failed: ValueError: no such mel"):
         child.ask("vocoder", 4)
 
 
@@ -89,7 +92,7 @@ def test_threads_are_everyones_and_openblas_mlxs_alone(monkeypatch: pytest.Monke
     variables = {name: contender.variables(3) for name, contender in KNOWN.items()}
     assert {name: v.get("LD_PRELOAD") for name, v in variables.items()} == {
         "ours": "blas.so",
-        "upstream": None,
+        "pytorch": None,
         "mlx-audio": "blas.so",
     }
     assert all(v["OMP_NUM_THREADS"] == v["OPENBLAS_NUM_THREADS"] == "3" for v in variables.values())
@@ -153,8 +156,8 @@ def test_growth_and_memory_are_read_off_many_syntheses() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--contenders", "ours,theirs"], "theirs: there are ours, upstream, mlx-audio"),
-        (["--contenders", "upstream", "--growth"], "add it to --contenders"),
+        (["--contenders", "ours,theirs"], "theirs: there are ours, pytorch, mlx-audio"),
+        (["--contenders", "pytorch", "--growth"], "add it to --contenders"),
         (["--tokens", "2"], "--tokens must be 3 or more"),
         (["--checkpoint", "nowhere"], "nowhere: no such folder"),
     ],

@@ -287,3 +287,10 @@ def test_plots_are_written_to_files_and_buffers(tmp_path: Path) -> None:
     plots.pitch_plot(audio, track([True] * 3), buffer)
     for png in ((tmp_path / "p.png").read_bytes(), buffer.getvalue()):
         assert size(png) == (1920, 800)
+
+
+def test_tiles_show_figures_with_names_and_notes() -> None:
+    text = pieces.tiles([("speed", "1.5", NASTY), ("memory", "2 GB", "at most")])
+    document = Document(text)
+    assert len(document.all("li")) == 2 and document.text == f"speed1.5{NASTY}memory2 GBat most"
+    assert "<script" not in text

@@ -8,8 +8,9 @@ import pytest
 import qwen3_25hz
 import qwen3_tts
 from qwen3_tts import BATCH, DECODE, FIRST, FOUR, FRAME, KNOWN, ROWS, VOICE, WHOLE, at_once, measure
-from race import OURS
 from speech_report import Findings
+
+from pytorch_to_mlx.benchmark.contender import OURS
 
 
 class Child:
@@ -26,7 +27,7 @@ class Child:
 
 def test_stages() -> None:
     child: Any = Child(25)
-    ours, upstream = KNOWN["ours"], KNOWN["upstream"]
+    ours, upstream = KNOWN["ours"], KNOWN["pytorch"]
     found = {stage: measure(child, ours, stage, 25) for stage in qwen3_tts.STAGES}
     assert found == {
         "voice": {VOICE: 3.0},
@@ -84,10 +85,10 @@ def test_stages_of_the_25_hz_tokenizer() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--contenders", "ours,theirs"], "theirs: there are ours, upstream, mlx-audio"),
+        (["--contenders", "ours,theirs"], "theirs: there are ours, pytorch, mlx-audio"),
         (["--only", "flow"], "flow: there are voice"),
         (["--frames", "2"], "--frames must be 6 or more"),
-        (["--rounds", "0"], "--rounds 1 or more"),
+        (["--rounds", "0"], "--rounds must be 1 or more"),
     ],
 )
 def test_arguments_that_make_no_sense(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -176,13 +176,14 @@ def install(environment: Environment, note: Note = print) -> Path:
     return environment.interpreter
 
 
-def run(environment: Environment, script: str, arguments: Sequence[str]) -> None:
-    """Run a reference script in its installed environment.
+def run(environment: Environment, script: str | Path, arguments: Sequence[str]) -> None:
+    """Run a script, a reference's unless it is a path, in an installed environment.
 
     Raises:
         UpstreamError: the script failed; the message ends with its last line.
     """
-    _call([str(environment.interpreter), str(SCRIPTS / script), *arguments], f"the reference {script}")
+    what = "the reference" if isinstance(script, str) else "the script"
+    _call([str(environment.interpreter), str(SCRIPTS / script), *arguments], f"{what} {Path(script).name}")
 
 
 def run_script(script: str, arguments: Sequence[str], note: Note = print) -> None:

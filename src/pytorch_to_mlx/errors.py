@@ -71,6 +71,10 @@ class UpstreamError(PytorchToMlxError):
     """A reference environment cannot be built, or a reference script failed."""
 
 
+class BenchmarkError(PytorchToMlxError):
+    """A benchmark's contender failed: names it, and the last line that it printed."""
+
+
 class ParityError(PytorchToMlxError):
     """A parity check cannot be carried out, or its recording is dead (exercises too little to prove anything)."""
 

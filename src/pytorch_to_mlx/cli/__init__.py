@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from pytorch_to_mlx.cli import (
+    benchmark,
     cache,
     capture,
     convert,
@@ -75,6 +76,7 @@ app.command("convert-voice")(synthesize.convert_voice)
 app.command("watermark")(watermark.command)
 app.command("tokenize")(tokenize.command)
 app.command("detokenize")(tokenize.detokenize)
+app.command("benchmark")(benchmark.command)
 app.command("doctor")(doctor.command)
 app.add_typer(reference.app, name="reference")
 

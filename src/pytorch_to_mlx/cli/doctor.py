@@ -52,13 +52,10 @@ def _versions() -> dict[str, str]:
 
 
 def _machine() -> dict[str, str]:
-    import os
-    import platform
-
     from pytorch_to_mlx import environments
-    from pytorch_to_mlx.cli.output import lacks_mlx, size_text
+    from pytorch_to_mlx.benchmark.machine import processor, system
+    from pytorch_to_mlx.cli.output import lacks_mlx
 
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     installed = [e.name for e in environments.list_environments() if e.installed]
     try:
         computing = _computing()
@@ -67,7 +64,8 @@ def _machine() -> dict[str, str]:
             raise
         computing = {"backend": "none"}
     return {
-        "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {size_text(memory)} memory",
+        "system": system(),
+        "processor": processor(),
         **computing,
         "references": ", ".join(installed) or "none installed yet",
     }

@@ -48,17 +48,24 @@ def list_references() -> None:
 
 
 @app.command()
-def install(model: ModelArgument) -> None:
+def install(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A name of `pytorch-to-mlx list`, or mlx-audio for `benchmark`.")
+    ],
+) -> None:
     """Build the environment of a model's reference now, instead of when `validate` first needs it.
 
-    Example:
+    Examples:
 
       pytorch-to-mlx reference install crepe
+
+      pytorch-to-mlx reference install mlx-audio
     """
     from pytorch_to_mlx import environments, registry
     from pytorch_to_mlx.cli.output import note
 
-    environment = environments.of_script(registry.get(model).reference.script)
+    own = next((e for e in environments.list_environments() if e.name == model and not e.scripts), None)
+    environment = own or environments.of_script(registry.get(model).reference.script)
     print(environments.install(environment, note))
 
 

@@ -29,6 +29,18 @@ def definitions(values: Mapping[str, str]) -> str:
     return f"<dl>{''.join(f'<dt>{escape(k)}</dt><dd>{escape(v)}</dd>' for k, v in values.items())}</dl>"
 
 
+def tiles(items: Iterable[tuple[str, str, str]]) -> str:
+    """The few figures that matter most, large: each with its name and a note."""
+    return (
+        '<ul class="tiles">'
+        + "".join(
+            f"<li><span>{escape(name)}</span><strong>{escape(figure)}</strong><span>{escape(note)}</span></li>"
+            for name, figure, note in items
+        )
+        + "</ul>"
+    )
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table of plain text; the first column names the rows, the others are numbers."""
     first, *rest = head

@@ -43,7 +43,7 @@ def pitch_plot(audio: Audio, track: PitchTrack, path: Target, *, title: str = ""
 
 def pitch_figure(audio: Audio, track: PitchTrack, *, title: str, threshold: float) -> Figure:
     """The figure that `pitch_plot` writes."""
-    figure = _figure(12, 5)
+    figure = new_figure(12, 5)
     wave, strip = figure.subplots(2, 1, sharex=True, height_ratios=(5, 1))
     voiced = track.voiced(threshold)
     _draw_wave(wave, audio)
@@ -59,8 +59,12 @@ def pitch_figure(audio: Audio, track: PitchTrack, *, title: str, threshold: floa
     return figure
 
 
-def _figure(width: float, height: float) -> Figure:
-    """An empty figure of that size in inches; pyplot would keep it alive and look for a display."""
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of that size in inches; pyplot would keep it alive and look for a display.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure

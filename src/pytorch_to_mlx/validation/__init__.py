@@ -97,7 +97,7 @@ def recorded_upstream(
     note: Note = lambda line: None,
 ) -> Recording:
     """What upstream computes from the originals of a model folder; the arguments are those of `validate`."""
-    reference, originals = registry.get(config.model_type).reference, _originals(config, source, offline)
+    reference, originals = registry.get(config.model_type).reference, find_originals(config, source, offline)
     return Recording.read(
         record_reference(reference, config.variant, originals=originals, audio=audio, seconds=seconds, note=note)
     )
@@ -119,7 +119,13 @@ def precision(config: FolderConfig) -> str:
     return config.dtype if config.quantization is None else f"{config.quantization['bits']}-bit"
 
 
-def _originals(config: FolderConfig, source: str | None, offline: bool) -> Originals:
+def find_originals(config: FolderConfig, source: str | None, offline: bool) -> Originals:
+    """What upstream would load of a model folder's originals; the arguments are those of `validate`.
+
+    Raises:
+        UsageError: they came from a local file or folder, and `source` does not tell where it is.
+        SourceError, CheckpointError: they cannot be had, or hold another model.
+    """
     recorded = config.source
     if source is None:
         if recorded.kind in ("file", "folder"):

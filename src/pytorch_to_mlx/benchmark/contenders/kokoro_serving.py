@@ -1,17 +1,32 @@
-"""What the contenders of benchmarks/kokoro.py share besides."""
+"""What the contenders at Kokoro share besides."""
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
 
 import numpy as np
-from serving import Contender
+from speech_serving import SpeechContender
 
-WIDTH, STYLE = 512, 256
+WIDTH, STYLE, RATE = 512, 256, 24000
 
 
-class KokoroContender(Contender):
-    """One implementation of Kokoro."""
+class KokoroContender(SpeechContender):
+    """One implementation of Kokoro. A text is phonemes, each line of which is said in a pass of its own."""
+
+    @abstractmethod
+    def say(self, line: str) -> np.ndarray:
+        """A pass with the voice that the options name, timed from frames on as the span "sound"; returns samples."""
+
+    def synthesize(self, limit: int) -> int:
+        started = time.perf_counter()
+        said = [self.say(line) for line in self.text.splitlines()]
+        sound = self.watch.spans["sound"]
+        self.watch.spans = {"frames": time.perf_counter() - started - sound, "sound": sound}
+        return self.heard(np.concatenate(said), RATE)
+
+    def first_audio(self, limit: int) -> int:
+        return self.heard(self.say(self.text.splitlines()[0]), RATE)
 
     @abstractmethod
     def frames(self) -> int:

@@ -1,4 +1,4 @@
-"""Upstream's PyTorch code as a contender of benchmarks/qwen3_tts.py, in the environment of its reference."""
+"""Upstream's PyTorch code as a contender at Qwen3-TTS, in the environment of its reference."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import soundfile
 import torch
 from on_torch import TorchContender
-from qwen3_tts_serving import LANGUAGE, REF_TEXT, Qwen3TTSContender
+from qwen3_tts_serving import Qwen3TTSContender
 from serving import Setting, Stopwatch, serve
 
 
@@ -18,7 +18,7 @@ class Upstream(TorchContender, Qwen3TTSContender):
         from qwen_tts import Qwen3TTSModel  # type: ignore  # in its own environment; it prints when imported
 
         super().__init__(setting, watch)
-        self.model = Qwen3TTSModel.from_pretrained(setting.model, dtype=torch.float32)
+        self.model = Qwen3TTSModel.from_pretrained(setting.model, dtype=getattr(torch, setting.dtype))
         talker = self.model.model.talker
         self._generate, talker.generate = talker.generate, self._timed_generate
         predictor = talker.code_predictor
@@ -35,19 +35,20 @@ class Upstream(TorchContender, Qwen3TTSContender):
 
     def voice(self) -> None:
         wav, rate = soundfile.read(self.setting.prompt, dtype="float32")
-        self.prompt = self.model.create_voice_clone_prompt((wav, rate), ref_text=REF_TEXT)
+        text = self.setting.prompt_text or None
+        self.prompt = self.model.create_voice_clone_prompt((wav, rate), ref_text=text, x_vector_only_mode=text is None)
 
-    def synthesize(self, frames: int) -> int:
-        return self._say(frames, 1)
+    def synthesize(self, limit: int) -> int:
+        (wav,), rate = self._say(limit, 1)
+        return self.heard(wav, rate)
 
     def batch(self, frames: int, rows: int) -> int:
-        return self._say(frames, rows)
-
-    def _say(self, frames: int, rows: int) -> int:
-        texts = self.texts(rows)
-        told = {"language": LANGUAGE, "voice_clone_prompt": self.prompt, "max_new_tokens": frames + 1}
-        wavs, _ = self.model.generate_voice_clone(text=texts, **told)
+        wavs, _ = self._say(frames, rows)
         return min(wav.size for wav in wavs)
+
+    def _say(self, frames: int, rows: int) -> tuple[list[Any], int]:
+        told = {"voice_clone_prompt": self.prompt, "max_new_tokens": frames + 1}
+        return self.model.generate_voice_clone(text=self.texts(rows), language=self.setting.options["language"], **told)
 
     def decode(self, frames: int) -> int:
         codes = torch.randint(2048, (frames, 16))

@@ -1,10 +1,8 @@
-"""This project as a contender of benchmarks/qwen3_25hz.py."""
+"""This project as a contender at the 25 Hz tokenizer of Qwen3-TTS."""
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
 from on_mlx import MlxContender
@@ -33,9 +31,6 @@ class Ours(MlxContender, TokenizerContender):
         said, xvector, ref_mel = drawn(codes)
         voice = Voice(KIND, {"xvector": xvector, "ref_mel": ref_mel})
         return self.model.decode(said, voice).samples.size
-
-    def facts(self) -> dict[str, Any]:
-        return {"about": f"MLX {version('mlx')}, {mx.default_device()}"}
 
 
 if __name__ == "__main__":

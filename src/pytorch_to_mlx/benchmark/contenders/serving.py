@@ -3,7 +3,8 @@
     python CONTENDER.py SETTING
 
 with a `Setting` in JSON. It prints a reply in JSON when it has loaded, then one for each request that it reads, a line
-each: a method's name and its arguments. It runs in every contender's environment, so it imports nothing but Python.
+each: a method's name, its arguments and the text that it is about. It runs in every contender's environment, so it
+imports nothing but Python.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import resource
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +30,29 @@ class Setting:
 
     Attributes:
         model: the folder that it loads.
-        prompt: a recording of the voice.
-        text: what to say.
+        prompt: a recording of the voice; empty where the model has its own voices, or hears none.
+        prompt_text: what it says, for models that go on from it.
+        text: what to say, unless a request tells another.
         threads: how many to compute with.
-        started: when its process did, in seconds of the epoch.
+        dtype: of floating-point weights.
+        exact: speak exactly as long as told: an end is never drawn.
+        options: of the model, by the names of the verb `synthesize`.
+        started: when its process did, by the clock that all processes share.
     """
 
     model: str
-    prompt: str
-    text: str
-    threads: int
-    started: float
+    prompt: str = ""
+    prompt_text: str = ""
+    text: str = ""
+    threads: int = 1
+    dtype: str = "float32"
+    exact: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+    started: float = 0.0
 
 
 class Stopwatch:
-    """Seconds by stage, read off a running synthesis.
+    """Seconds by stage, read off running work.
 
     Attributes:
         spans: seconds of what was watched.
@@ -51,9 +60,14 @@ class Stopwatch:
     """
 
     def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Work is about to begin."""
         self.spans: dict[str, float] = {}
         self.tokens = 0
-        self._ticks: list[float] = []
+        self._passes: list[list[float]] = []
+        self._began = time.perf_counter()
 
     def watch(self, owner: Any, method: str, span: str, finish: Callable[[Any], object] = lambda _: None) -> None:
         """Time a method of an object from now on. `finish` computes what a lazy one returns."""
@@ -69,32 +83,40 @@ class Stopwatch:
         setattr(owner, method, timed)
 
     def begin_tokens(self) -> None:
-        """The prompt is about to be read."""
-        self._ticks = [time.perf_counter()]
+        """The prompt of a pass is about to be read."""
+        for span in ("prefill", "decode"):  # spans stand in the order in which they begin
+            self.spans.setdefault(span, 0.0)
+        self._passes.append([time.perf_counter()])
 
     def tick(self) -> None:
         """A token was drawn."""
-        self._ticks.append(time.perf_counter())
+        self._passes[-1].append(time.perf_counter())
         self.tokens += 1
 
-    def clear(self) -> None:
-        self.spans, self.tokens, self._ticks = {}, 0, []
-
     def read(self) -> dict[str, float]:
-        """The spans, with "prefill" until the first token and "token" for each that follows."""
-        if len(self._ticks) > 1:
-            self.spans["prefill"] = self._ticks[1] - self._ticks[0]
-        if len(self._ticks) > 2:
-            self.spans["token"] = (self._ticks[-1] - self._ticks[1]) / (len(self._ticks) - 2)
+        """The spans, with "first" from the beginning to the first token, "prefill" of every pass until its first token,
+        "decode" from there to its last, and "token", the mean of those that follow a first one."""
+        passes = [ticks for ticks in self._passes if len(ticks) > 1]
+        if passes:
+            self.spans["first"] = passes[0][1] - self._began
+            self.spans["prefill"] = sum(ticks[1] - ticks[0] for ticks in passes)
+        if following := sum(len(ticks) - 2 for ticks in passes):
+            self.spans["decode"] = sum(ticks[-1] - ticks[1] for ticks in passes)
+            self.spans["token"] = self.spans["decode"] / following
         return self.spans
 
 
 class Contender(ABC):
-    """One implementation of a model; made, it is loaded. `watch` times what goes on inside."""
+    """One implementation of a model; made, it is loaded. `watch` times what goes on inside.
+
+    Attributes:
+        text: what to say.
+    """
 
     def __init__(self, setting: Setting, watch: Stopwatch) -> None:
         self.setting = setting
         self.watch = watch
+        self.text = setting.text
 
     @abstractmethod
     def probe(self) -> None:
@@ -104,6 +126,10 @@ class Contender(ABC):
         """What else the report tells of it: at least "about", a line."""
         return {}
 
+    def seconds(self) -> float | None:
+        """Of the audio that it made last, if it makes any."""
+        return None
+
     def device_peak(self) -> int | None:
         """The most bytes that its framework says it held, if it says so."""
         return None
@@ -111,23 +137,25 @@ class Contender(ABC):
 
 def serve(make: Callable[[Setting, Stopwatch], Contender]) -> None:
     """Load a contender and do as told on standard input until it ends."""
-    imported = time.time()
+    setting, watch = Setting(**json.loads(sys.argv[1])), Stopwatch()
+    imported = time.monotonic() - setting.started
     # What libraries print must not reach the parent's pipe.
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    setting, watch = Setting(**json.loads(sys.argv[1])), Stopwatch()
     contender = make(setting, watch)
-    loaded = {"import": imported - setting.started, "load": time.time() - imported, "facts": contender.facts()}
-    print(json.dumps(loaded), file=replies)
+    load = time.monotonic() - setting.started - imported
+    print(json.dumps({"import": imported, "load": load, "facts": contender.facts()}), file=replies)
     for line in sys.stdin:
-        method, *arguments = json.loads(line)
-        gflops = _probe(contender)
+        method, arguments, text = json.loads(line)
+        contender.text = setting.text if text is None else text
         watch.clear()
         started = time.perf_counter()
         result = getattr(contender, method)(*arguments)
         seconds = time.perf_counter() - started
-        reply = {"seconds": seconds, "result": result, "spans": watch.read(), "tokens": watch.tokens, "gflops": gflops}
-        print(json.dumps(reply | _memory(contender)), file=replies)
+        at = time.monotonic() - setting.started
+        reply = {"seconds": seconds, "at": at, "result": result, "spans": watch.read(), "tokens": watch.tokens}
+        reply["audio"] = contender.seconds()
+        print(json.dumps({**reply, **_memory(contender), "gflops": _probe(contender)}), file=replies)
 
 
 def _probe(contender: Contender) -> float:

@@ -1,4 +1,4 @@
-"""What the contenders of benchmarks/qwen3_25hz.py share besides."""
+"""What the contenders at the 25 Hz tokenizer of Qwen3-TTS share besides."""
 
 from __future__ import annotations
 

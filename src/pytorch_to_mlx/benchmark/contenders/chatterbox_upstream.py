@@ -1,4 +1,4 @@
-"""Upstream's PyTorch code as a contender of benchmarks/chatterbox.py, in the environment of its reference."""
+"""Upstream's PyTorch code as a contender at Chatterbox, in the environment of its reference."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as functional
 from chatterbox.tts import ChatterboxTTS, punc_norm  # type: ignore  # in its own environment
-from chatterbox_serving import CHOICE, NEVER, SPEECH_TOKENS, ChatterboxContender
+from chatterbox_serving import NEVER, SPEECH_TOKENS, ChatterboxContender
 from on_torch import TorchContender
 from serving import Setting, Stopwatch, serve
 
@@ -20,9 +20,10 @@ class Upstream(TorchContender, ChatterboxContender):
         self.model = ChatterboxTTS.from_local(setting.model, "cpu")
         self.tokens = 0
         t3, s3gen = self.model.t3, self.model.s3gen
-        mask = torch.zeros(t3.hp.speech_tokens_dict_size)
-        mask[SPEECH_TOKENS:] = NEVER
-        t3.speech_head.register_forward_hook(lambda _module, _inputs, logits: logits + mask)
+        if setting.exact:
+            mask = torch.zeros(t3.hp.speech_tokens_dict_size)
+            mask[SPEECH_TOKENS:] = NEVER
+            t3.speech_head.register_forward_hook(lambda _module, _inputs, logits: logits + mask)
         self._infer, t3.inference = t3.inference, self._timed_inference
         self._draw, torch.multinomial = torch.multinomial, self._timed_draw
         watch.watch(s3gen, "flow_inference", "flow")
@@ -42,17 +43,17 @@ class Upstream(TorchContender, ChatterboxContender):
     def voice(self) -> None:
         self.model.prepare_conditionals(self.setting.prompt)
 
-    def synthesize(self, tokens: int) -> int:
-        self.tokens = tokens
-        return self.model.generate(self.setting.text, **CHOICE).numel()
+    def synthesize(self, limit: int) -> int:
+        self.tokens = limit
+        return self.heard(self.model.generate(self.text, **self.setting.options).flatten().numpy(), self.model.sr)
 
     @torch.inference_mode()
     def t3(self, tokens: int) -> None:
         self.tokens = tokens
         hp = self.model.t3.hp
-        ids = self.model.tokenizer.text_to_tokens(punc_norm(self.setting.text))
+        ids = self.model.tokenizer.text_to_tokens(punc_norm(self.text))
         ids = functional.pad(functional.pad(ids, (1, 0), value=hp.start_text_token), (0, 1), value=hp.stop_text_token)
-        choice = {name: value for name, value in CHOICE.items() if name != "exaggeration"}
+        choice = {name: value for name, value in self.setting.options.items() if name != "exaggeration"}
         self.model.t3.inference(t3_cond=self.model.conds.t3, text_tokens=ids.repeat(2, 1), **choice)
 
     def flow(self, tokens: int) -> None:

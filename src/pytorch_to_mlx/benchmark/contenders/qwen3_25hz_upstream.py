@@ -1,4 +1,4 @@
-"""Upstream's PyTorch code as a contender of benchmarks/qwen3_25hz.py, in the environment of its reference."""
+"""Upstream's PyTorch code as a contender at the 25 Hz tokenizer of Qwen3-TTS, in the environment of its reference."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The PyPI package mlx-audio as a contender of benchmarks/chatterbox.py, in an environment of its own.
+"""The PyPI package mlx-audio as a contender at Chatterbox, in an environment of its own.
 
-    python chatterbox_mlx_audio.py convert CHECKPOINT FOLDER
+    python chatterbox_mlx_audio.py convert CHECKPOINT FOLDER DTYPE
 
 converts upstream's checkpoint with mlx-audio's own converter, which finds every weight. It would fetch the checkpoint
 from the Hub and read it with torch; both are replaced by reading the folder. So is its fetching of the S3 tokenizer,
@@ -10,7 +10,6 @@ whose weights are those of the checkpoint.
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +18,25 @@ import mlx.core as mx
 import mlx_audio.tts.models.chatterbox.t3.t3 as t3_module  # type: ignore[import-not-found]
 import numpy as np
 from chatterbox_on_mlx import Endless, MlxChatterbox
-from chatterbox_serving import CHOICE, SPEECH_TOKENS
+from chatterbox_serving import SPEECH_TOKENS
 from mlx_audio.tts.models.chatterbox.chatterbox import punc_norm  # type: ignore[import-not-found]
 from mlx_audio.tts.utils import load_model  # type: ignore[import-not-found]
 from serving import Setting, Stopwatch, serve
 
 TOKENIZER = "s3_tokenizer"
+RATE = 24000
 
 
 class MlxAudio(MlxChatterbox):
+    packages = ("mlx-audio", "mlx")
+
     def __init__(self, setting: Setting, watch: Stopwatch) -> None:
         super().__init__(setting, watch)
         huggingface_hub.snapshot_download = lambda **_: f"{setting.model}/{TOKENIZER}"
         self.model = load_model(Path(setting.model))
         t3, s3gen = self.model.t3, self.model.s3gen
-        t3.speech_head = Endless(t3.speech_head, t3.hp.speech_tokens_dict_size)
+        if setting.exact:
+            t3.speech_head = Endless(t3.speech_head, t3.hp.speech_tokens_dict_size)
         self._make_sampler, t3_module.make_sampler = t3_module.make_sampler, self._timed_sampler
         self._infer = t3.inference
         t3.inference = self._timed_inference
@@ -58,17 +61,18 @@ class MlxAudio(MlxChatterbox):
     def voice(self) -> None:
         self.conds = self.model.prepare_conditionals(self.setting.prompt, 0)  # it reads the file at its own rate
 
-    def synthesize(self, tokens: int) -> int:
-        (said,) = self.model.generate(self.setting.text, conds=self.conds, max_new_tokens=tokens, **CHOICE)
-        mx.eval(said.audio)
-        return said.audio.size
+    def synthesize(self, limit: int) -> int:
+        told = {"conds": self.conds, "max_new_tokens": limit, **self.setting.options}
+        return self.heard(
+            np.concatenate([np.array(said.audio) for said in self.model.generate(self.text, **told)]), RATE
+        )
 
     def t3(self, tokens: int) -> None:
         hp = self.model.t3.hp
-        ids = self.model.tokenizer.text_to_tokens(punc_norm(self.setting.text))
+        ids = self.model.tokenizer.text_to_tokens(punc_norm(self.text))
         start, stop = (mx.full((1, 1), token, mx.int32) for token in (hp.start_text_token, hp.stop_text_token))
         ids = mx.concatenate([start, ids, stop], axis=1)
-        choice = {name: value for name, value in CHOICE.items() if name != "exaggeration"}
+        choice = {name: value for name, value in self.setting.options.items() if name != "exaggeration"}
         self.model.t3.inference(
             t3_cond=self.conds.t3, text_tokens=mx.concatenate([ids, ids]), max_new_tokens=tokens, **choice
         )
@@ -79,9 +83,6 @@ class MlxAudio(MlxChatterbox):
 
     def vocoder(self, tokens: int) -> None:
         mx.eval(self.model.s3gen.hift_inference(mx.random.normal((1, 80, 2 * tokens))))
-
-    def facts(self) -> dict[str, Any]:
-        return {"about": f"mlx-audio {version('mlx-audio')}, MLX {version('mlx')}, {mx.default_device()}"}
 
 
 def convert(checkpoint: Path, folder: Path) -> None:

@@ -1,0 +1,157 @@
+"""Contenders in turns: fresh processes for the cold start, then all loaded, warmed up and measured step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pytorch_to_mlx.benchmark.contender import Contender
+from pytorch_to_mlx.benchmark.contenders.serving import Setting
+from pytorch_to_mlx.benchmark.process import Child, about, started
+from pytorch_to_mlx.benchmark.results import COLD, IMPORT, LOAD, PEAK, Measured, Race, Reading
+from pytorch_to_mlx.benchmark.steps import Asked
+from pytorch_to_mlx.benchmark.workload import Item
+from pytorch_to_mlx.errors import BenchmarkError, PytorchToMlxError
+
+Entrants = Mapping[Contender, tuple[Asked, Setting]]
+Note = Callable[[str], None]
+Progress = Callable[[str, int, int], None]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How often everything is done.
+
+    Attributes:
+        runs: that are measured.
+        warmup: before them, unmeasured.
+        cold_starts: of each contender; 0 for none.
+        threads: that each contender computes with.
+    """
+
+    runs: int = 5
+    warmup: int = 2
+    cold_starts: int = 3
+    threads: int = 1
+
+    def __str__(self) -> str:
+        def several(count: int, what: str) -> str:
+            return f"{count} {what}{'' if count == 1 else 's'}"
+
+        warm, cold = f"after {self.warmup} to warm up", several(self.cold_starts, "cold start")
+        return f"{several(self.runs, 'run')} in turns {warm}, {cold}, {several(self.threads, 'thread')}"
+
+
+def run(
+    race: Race, entrants: Entrants, items: Sequence[Item], plan: Plan, audio: Path, note: Note, progress: Progress
+) -> None:
+    """Measure contenders, and put what was found into `race`.
+
+    Args:
+        race: what is known before; it gets an entrant for each contender that came through, and who did not.
+        entrants: how each contender is asked, and its setting; the first is compared with the others.
+        items: what each does.
+        plan: how often.
+        audio: a folder for what is said in the last run.
+        note: called with a line at each phase.
+        progress: called with what is counted, how much of it is done, and all of it.
+
+    Raises:
+        BenchmarkError: the first contender failed, or of models side by side the last. Another that fails is left
+            out, with its reason.
+    """
+    Run(race, entrants, tuple(items), plan, audio, note, progress).all()
+
+
+@dataclass
+class Run:
+    """What `run` is given, and how far it is."""
+
+    race: Race
+    entrants: Entrants
+    items: tuple[Item, ...]
+    plan: Plan
+    audio: Path
+    note: Note
+    progress: Progress
+
+    def all(self) -> None:
+        """Every phase."""
+        self.measured = {
+            each: Measured(each.name, folder_size(Path(setting.model))) for each, (_, setting) in self.entrants.items()
+        }
+        for number in range(self.plan.cold_starts):
+            for contender in self._in_turn(number):
+                self.note(f"{contender.name}: cold start {number + 1} of {self.plan.cold_starts}")
+                self._attempt(contender, lambda contender=contender: self._start_cold(contender))
+        with ExitStack() as stack:
+            self.children: dict[Contender, Child] = {}
+            for contender in self._in_turn(0):
+                self._attempt(contender, lambda contender=contender: self._load(contender, stack))
+            for number in range(self.plan.runs):
+                self._round(number)
+            for contender in self._in_turn(0):
+                facts = self.measured[contender].facts = about(contender, self.children[contender])
+                self.measured[contender].add([Reading(PEAK, "", facts["peak"] / 1e9)])
+        self.race.entrants = list(self.measured.values())
+
+    def _in_turn(self, number: int) -> list[Contender]:
+        """Those that are still in it, each round beginning with another."""
+        names = list(self.measured)
+        number %= max(1, len(names))
+        return names[number:] + names[:number]
+
+    def _start_cold(self, contender: Contender) -> None:
+        asked, setting = self.entrants[contender]
+        with started(contender, setting) as child:
+            self._keep_start(contender, child)
+            self.measured[contender].add([Reading(COLD, "", asked.cold(child, self.items[0]))])
+
+    def _load(self, contender: Contender, stack: ExitStack) -> None:
+        asked, setting = self.entrants[contender]
+        self.note(f"{contender.name}: loads and warms up")
+        child = self.children[contender] = stack.enter_context(started(contender, setting))
+        self._keep_start(contender, child)
+        for _ in range(self.plan.warmup):
+            asked.warm_up(child, self.items[0])
+
+    def _keep_start(self, contender: Contender, child: Child) -> None:
+        taken = (Reading(IMPORT, "", child.loaded["import"]), Reading(LOAD, "", child.loaded["load"]))
+        self.measured[contender].add(taken)
+
+    def _round(self, number: int) -> None:
+        steps = next(iter(self.entrants.values()))[0].steps(self.items)
+        for done, step in enumerate(steps):
+            self.progress("runs", number * len(steps) + done, self.plan.runs * len(steps))
+            for contender in self._in_turn(number):
+                self._attempt(contender, lambda contender=contender, step=step: self._measure(contender, step, number))
+        self.progress("runs", (number + 1) * len(steps), self.plan.runs * len(steps))
+
+    def _measure(self, contender: Contender, step: tuple[str, Item | None], number: int) -> None:
+        asked, child, found = self.entrants[contender][0], self.children[contender], self.measured[contender]
+        found.add(asked.measure(child, step))
+        if number == self.plan.runs - 1 and step[1]:
+            path = self.audio / f"{len(found.audio)}-{list(self.entrants).index(contender)}.wav"
+            if asked.keep(child, step, path):
+                found.audio[step[1].name] = path
+
+    def _attempt(self, contender: Contender, work: Callable[[], None]) -> None:
+        """Work that drops the contender if it fails, unless it is ours with others beside it, or the last."""
+        try:
+            work()
+        except PytorchToMlxError as error:
+            ours = contender is next(iter(self.entrants)) and not self.race.side_by_side
+            if ours or len(self.measured) == 1:
+                raise BenchmarkError(f"{contender.name}: {error}") from error
+            self.race.left_out[contender.name] = str(error)
+            self.note(f"{contender.name} is left out: {error}")
+            del self.measured[contender]
+
+
+def folder_size(model: Path) -> int:
+    """Bytes of a file, or of a folder's files."""
+    return sum(path.stat().st_size for path in (model, *model.rglob("*")) if path.is_file())

@@ -1,0 +1,124 @@
+"""What is said and heard: workloads are TOML files, those of `workloads/` or a user's own."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from pytorch_to_mlx.errors import UsageError
+
+FOLDER = Path(__file__).parent / "workloads"
+FILES = {"text to speech": "text-to-speech.toml", "transcription": "transcription.toml"}
+"""The default one of each task that has a benchmark."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One text to say, or one recording to hear.
+
+    Attributes:
+        name: in tables.
+        text: to say.
+        phonemes: the same for models that say phonemes, a line for each pass.
+        recording: the file's name, in the folder of recordings.
+        seconds: speech of a text is cut off here; a recording that is made up is so long.
+    """
+
+    name: str
+    text: str = ""
+    phonemes: str = ""
+    recording: str = ""
+    seconds: float = 10.0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a model is told beside its text.
+
+    Attributes:
+        options: by the names of the verb that runs it.
+        tokens_per_second: of speech, for those that are told when to stop; else 0.
+        clones: whether it speaks with the voice of a recording.
+        continues: whether its speech goes on from the recording, so that it is told what that says.
+    """
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    tokens_per_second: float = 0.0
+    clones: bool = False
+    continues: bool = False
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What every contender does.
+
+    Attributes:
+        name: of its file.
+        task: the task of the models that it is for.
+        about: a line or two for people.
+        items: texts or recordings.
+        voice: of texts, the recording whose voice is cloned: its name, what it says, and its seconds if it is made up.
+        settings: of models, by a pattern of port and variant ("chatterbox english"); all that fit count, the last most.
+    """
+
+    name: str
+    task: str
+    about: str
+    items: tuple[Item, ...]
+    voice: Item
+    settings: Mapping[str, Mapping[str, Any]]
+
+    def choice(self, port: str, variant: str) -> Choice:
+        """What a model is told."""
+        fitting = [told for pattern, told in self.settings.items() if fnmatchcase(f"{port} {variant}", pattern)]
+        told = {name: value for each in fitting for name, value in each.items()}
+        known = {name: told.pop(name) for name in ("tokens_per_second", "clones", "continues") if name in told}
+        return Choice(told, **known)
+
+    def only(self, names: Collection[str]) -> Workload:
+        """With some of the items.
+
+        Raises:
+            UsageError: there is no such item.
+        """
+        known = [item.name for item in self.items]
+        if unknown := [name for name in names if name not in known]:
+            raise UsageError(f"--only {unknown[0]}: the workload {self.name} has {', '.join(known)}")
+        return replace(self, items=tuple(item for item in self.items if item.name in names))
+
+
+def default(task: str) -> Workload:
+    """The workload of a task that has a benchmark."""
+    return read(FOLDER / FILES[task])
+
+
+def read(path: Path) -> Workload:
+    """A workload's file.
+
+    Raises:
+        UsageError: it is missing or damaged, or says what no workload has.
+    """
+    try:
+        told = tomllib.loads(path.read_text(encoding="utf-8"))
+        items = [*told.get("texts", ()), *told.get("recordings", ())]
+        found = Workload(
+            path.stem,
+            told["task"],
+            told.get("about", ""),
+            tuple(Item(**item) for item in items),
+            Item(**{"name": "voice", **told.get("voice", {})}),
+            told.get("settings", {}),
+        )
+    except OSError as error:
+        raise UsageError(f"{path}: no such workload ({error.strerror}); there are those in {FOLDER}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is no workload: {error}; write one as those in {FOLDER}") from error
+    if found.task not in FILES:
+        raise UsageError(f"{path}: task {found.task!r} has no benchmark; there are {', '.join(FILES)}")
+    if not found.items or not all(item.text or item.recording for item in found.items):
+        raise UsageError(f"{path}: give [[texts]] with name and text, or [[recordings]] with name and recording")
+    return found

@@ -1,0 +1,79 @@
+"""The files of the verb `benchmark`: contenders that are there, and workloads that say what they should."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from small_kokoro import SETTINGS
+
+from pytorch_to_mlx import environments, registry
+from pytorch_to_mlx.benchmark import workload
+from pytorch_to_mlx.benchmark.contender import OF_PORT, OF_TASK, OTHERS, SCRIPTS, UPSTREAM, ours
+from pytorch_to_mlx.benchmark.workload import Choice
+from pytorch_to_mlx.errors import UsageError
+
+
+def test_every_contender_and_its_environment_is_there() -> None:
+    known = [each for port in OTHERS.values() for each in port.values()]
+    scripts = [*OF_TASK.values(), *OF_PORT.values(), *(each.script for each in known)]
+    scripts += [each.converter[0] for each in known if each.converter]
+    assert not [name for name in scripts if not (SCRIPTS / name).is_file()]
+    for each in known:
+        assert each.environment and environments.get(each.environment)
+        assert each.preloads == (each.name != UPSTREAM), "PyTorch is never timed with OpenBLAS preloaded"
+    assert set(OTHERS) <= set(registry.names()) and set(OF_PORT) <= set(registry.names())
+
+
+def test_ours_runs_this_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "here")
+    upstream = OTHERS["kokoro"]["pytorch"]
+    assert ours("kokoro", "text to speech").variables(1)["PYTHONPATH"] == "here"
+    assert "PYTHONPATH" not in upstream.variables(1)
+
+
+def test_who_cannot_be_compared_says_so() -> None:
+    upstream = OTHERS["chatterbox"]["pytorch"]
+    assert upstream.unfit("english", "float32") == ""
+    assert "does not run turbo, only english" in upstream.unfit("turbo", "float32")
+    assert "convert one with --dtype float32" in upstream.unfit("english", "bfloat16")
+
+
+@pytest.mark.parametrize("task", workload.FILES)
+def test_the_default_workloads(task: str) -> None:
+    found = workload.default(task)
+    assert found.task == task and len({item.name for item in found.items}) == len(found.items) == 3
+    for item in found.items:
+        assert item.seconds > 0 and (item.text and item.phonemes if task == "text to speech" else item.recording)
+
+
+def test_settings_add_up_and_phonemes_are_known() -> None:
+    found = workload.default("text to speech")
+    english = found.choice("chatterbox", "english")
+    assert english.clones and not english.continues and english.tokens_per_second == 25
+    assert english.options["exaggeration"] == 0.5 and english.options["temperature"] == 0.8
+    assert "exaggeration" not in found.choice("chatterbox", "turbo").options
+    assert found.choice("qwen3_tts", "0.6b-base").continues
+    assert not found.choice("qwen3_tts", "1.7b-voice-design").clones
+    assert found.choice("something", "else") == Choice()
+    for item in found.items:
+        assert not set(item.phonemes.replace("\n", "")) - set(SETTINGS["vocab"]), item.name
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("task = 'text to speech'", r"give \[\[texts\]\]"),
+        ("task = 'dancing'\n[[texts]]\nname = 'a'\ntext = 'b'", "'dancing' has no benchmark; there are text to speech"),
+        ("[[texts]]\nname = 'a'", "is no workload: 'task'"),
+        ("task = 'text to speech'\n[[texts]]\nnaem = 'a'", "is no workload: .*naem"),
+        ("task =", "is no workload"),
+    ],
+)
+def test_damaged_workloads(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=said):
+        workload.read(path)
+    with pytest.raises(UsageError, match="no such workload"):
+        workload.read(tmp_path / "other.toml")
