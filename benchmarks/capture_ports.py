@@ -52,7 +52,7 @@ NETWORKS = {
 SOURCES = {
     "campplus": ("network.py",),
     "hift": ("network.py", "../../layers/fourier.py"),
-    "s3_tokenizer": ("encoder.py",),
+    "s3_tokenizer": ("memory.py", "../whisper/encoder.py"),
     "voice_encoder": ("network.py",),
 }
 """The files of a port that do what is captured."""

@@ -101,6 +101,9 @@ def test_without_a_verb_the_help_is_shown(arguments: tuple[str, ...]) -> None:
 # What the verbs print
 
 
+WHISPER_SIZES = [f"{size}{suffix}" for size in ("tiny", "base", "small", "medium") for suffix in (".en", "")]
+WHISPER_SIZES += ["large-v1", "large-v2", "large-v3", "large-v3-turbo"]
+WHISPER_DISTILLED = ["small.en", "medium.en", "large-v2", "large-v3"]
 LISTED = [
     ("voice_encoder", ["resemblyzer", "chatterbox"]),
     ("crepe", ["tiny", "full"]),
@@ -111,6 +114,7 @@ LISTED = [
     ("qwen3_tts_tokenizer", ["12hz"]),
     ("qwen3_tts_tokenizer_25hz", ["25hz"]),
     ("kokoro", ["v1.0", "v1.1-zh"]),
+    ("whisper", [*WHISPER_SIZES, *(f"distil-{size}" for size in WHISPER_DISTILLED), "other"]),
 ]
 
 

@@ -259,9 +259,22 @@ def test_padding_is_of_the_sequences_at_hand() -> None:
         KVCache(3, [0, -2])
 
 
-def test_learned_positions_take_no_padding() -> None:
-    with pytest.raises(UsageError, match="positions of their own"):
-        seeded(GPT2_LIKE)(embeddings(2, 3), KVCache(3, [1, 0]))
+def test_learned_positions_begin_behind_the_padding() -> None:
+    decoder, x = seeded(GPT2_LIKE), embeddings(2, 9)
+    cache = KVCache(3, [4, 0])
+    found = mx.concatenate([decoder(x[:, :7], cache), decoder(x[:, 7:8], cache), decoder(x[:, 8:], cache)], axis=1)
+    for row, before in ((0, 4), (1, 0)):
+        close(found[row : row + 1, before:], decoder(x[row : row + 1, before:]), 3e-6)
+
+
+def test_selected_sequences_go_on_as_they_would_alone() -> None:
+    decoder, x = seeded(LLAMA_LIKE), embeddings(3, 6)
+    cache = KVCache(3, [2, 0, 1])
+    decoder(x[:, :4], cache)
+    cache.select([2, 0, 2])
+    found = decoder(x[mx.array([2, 0, 2]), 4:], cache)
+    for place, (row, before) in enumerate(((2, 1), (0, 2), (2, 1))):
+        close(found[place : place + 1], decoder(x[row : row + 1, before:])[:, -2:], 3e-6)
 
 
 def test_a_trimmed_cache_continues_as_if_nothing_had_followed() -> None:

@@ -43,14 +43,14 @@ def test_cross_attention_is_the_formula() -> None:
     """softmax(q k / sqrt(d)) v of each head, from the layer's own weights."""
     layer = seeded().layers[1].cross_attn
     x, given = embeddings(2, 3, 36), states(2)
-    y, weights = layer(x, layer.remember(given), [4])
+    y, found = layer(x, layer.remember(given), [4])
     q = np.array(layer.q_proj(x)).reshape(2, 3, 6, 6)
     k, v = np.array(layer.kv_proj(given)).reshape(2, 11, 2, 6, 6).transpose(2, 0, 1, 3, 4)
     scores = np.einsum("bthd,bmhd->bhtm", q, k) / np.sqrt(6)
     share = np.exp(scores) / np.exp(scores).sum(axis=-1, keepdims=True)
     mixed = np.einsum("bhtm,bmhd->bthd", share, v).reshape(2, 3, 36)
     close(y, layer.o_proj(mx.array(mixed)))
-    close(weights[0], mx.array(share[:, 4]))
+    close(found[0], mx.array(scores[:, 4]))
 
 
 def stepped(decoder: Decoder, x: mx.array, memory: list[tuple[mx.array, mx.array]]) -> mx.array:
@@ -110,9 +110,8 @@ def test_every_parameter_of_a_step_counts(taken: list[bool]) -> None:
 def test_attention_to_the_memory_and_a_copied_past() -> None:
     decoder, x = seeded(), embeddings(2, 5, 36)
     memory, cache = decoder.remember(states(2)), KVCache(3)
-    hidden, weights = decoder.attending(x[:, :4], cache, [(0, 2), (2, 5)], memory)
-    assert weights.shape == (2, 2, 4, 11)
-    close(weights.sum(axis=-1), mx.ones((2, 2, 4)))
+    hidden, scores = decoder.attending(x[:, :4], cache, [(0, 2), (2, 5)], memory)
+    assert scores.shape == (2, 2, 4, 11)
     close(hidden, decoder(x[:, :4], None, memory))
     twin = copy.copy(cache)
     close(decoder(x[:, 4:], cache, memory), decoder(x[:, 4:], twin, memory), 1e-7)

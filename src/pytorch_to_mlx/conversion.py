@@ -146,7 +146,7 @@ def convert(
         writer.write_tensors(specs, _watched(_arrays(steps, quantization), specs, progress))
         writer.write_bytes("config.json", config.to_bytes())
         for asset in found.taken_assets:
-            writer.write_bytes(asset.target, _made(asset, found.assets[asset.target]))
+            writer.write_bytes(asset.target, _made(asset, found.files_of(asset)))
         notices = tuple(each.notice for each in (found.variant, *found.taken_assets) if each.notice)
         card = render_card(
             config,
@@ -303,6 +303,11 @@ def _folder_config(
     packaged = [
         Packaged(package=source.location, version=source.revision or "", file=found.files[prefix].name)
         for prefix, source in found.packaged.items()
+    ]
+    packaged += [
+        Packaged(package=source.location, version=source.revision or "", file=name)
+        for source, files in found.packaged_assets.values()
+        for name in files
     ]
     floats = {spec.dtype for spec in specs if _is_floating(spec.dtype)}
     return FolderConfig(

@@ -14,7 +14,7 @@ from typing import Any
 from pytorch_to_mlx import environments, hub, registry
 from pytorch_to_mlx.checkpoint import Checkpoint, open_checkpoint
 from pytorch_to_mlx.errors import ConfigError, SourceError, UnrecognisedSourceError, UsageError
-from pytorch_to_mlx.port import Asset, Part, Port, Variant
+from pytorch_to_mlx.port import Asset, Part, Port, Settings, Variant
 
 MOST_SETTINGS = 16 * 2**20  # bytes of a file of settings
 AS_PUBLISHED = "give the files as they were published"
@@ -28,6 +28,7 @@ class Match:
         files: each part's checkpoint, by the part's prefix.
         assets: the files that each asset is made of, by its target and their names in the source.
         packaged: where the checkpoints come from that do not lie in the source, by the part's prefix.
+        packaged_assets: likewise the assets, by their target, and their files.
     """
 
     source: hub.Source
@@ -36,6 +37,7 @@ class Match:
     files: Mapping[str, Path]
     assets: Mapping[str, Mapping[str, Path]] = field(default_factory=dict)
     packaged: Mapping[str, hub.Source] = field(default_factory=dict)
+    packaged_assets: Mapping[str, tuple[hub.Source, Mapping[str, Path]]] = field(default_factory=dict)
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -51,7 +53,11 @@ class Match:
     @property
     def taken_assets(self) -> tuple[Asset, ...]:
         """The variant's assets that are taken."""
-        return tuple(asset for asset in self.variant.assets if asset.target in self.assets)
+        return tuple(asset for asset in self.variant.assets if asset.target in {**self.assets, **self.packaged_assets})
+
+    def files_of(self, asset: Asset) -> Mapping[str, Path]:
+        """The files that a taken asset is made of, by their names."""
+        return self.packaged_assets[asset.target][1] if asset.package else self.assets[asset.target]
 
 
 def match(
@@ -106,7 +112,8 @@ def match(
                 source, candidates, lambda v: _is_one_file(v) and bool(_forms(v.parts[0], checkpoint))
             )
             part = _forms(fitting.parts[0], checkpoint)[0]
-        return Match(resolved, known, replace(fitting, parts=(part,)), {part.prefix: resolved.path})
+        taken = _matched(resolved, known, replace(fitting, parts=(part,)), _Chosen())
+        return replace(taken, files={part.prefix: resolved.path})
 
     def present(name: str) -> bool:
         # Path.is_file raises where a folder may not be entered.
@@ -139,8 +146,9 @@ class _Told:
     path: Callable[[str], Path]
     _contents: dict[str, Any] = field(default_factory=dict)
 
-    def contents(self, names: Sequence[str]) -> dict[str, Any]:
-        """By name. Raises `SourceError` for a file that is no JSON."""
+    def contents(self, settings: Settings) -> dict[str, Any]:
+        """Of those that are there, by name. Raises `SourceError` for a file that is no JSON."""
+        names = [name for name in (*settings.files, *settings.helpful) if self.files.present(name)]
         for name in names:
             if name not in self._contents:
                 self._contents[name] = _read_json(self.path(name))
@@ -166,10 +174,10 @@ def _fits(variant: Variant, told: _Told, include: Collection[str]) -> bool:
     if _chosen(variant, told.files, include) is None:
         return False
     settings = variant.settings
-    if settings is None:
+    if settings is None or not _tells(settings, told.files):
         return True
     try:
-        return settings.fits(told.contents(settings.files))
+        return settings.fits(told.contents(settings))
     except (KeyError, TypeError, AttributeError):
         return False
 
@@ -177,11 +185,11 @@ def _fits(variant: Variant, told: _Told, include: Collection[str]) -> bool:
 def _configured(port: Port, variant: Variant, told: _Told) -> Variant:
     """The variant with the configuration that the source tells, which is checked as one from a folder is."""
     settings = variant.settings
-    if settings is None:
+    if settings is None or not _tells(settings, told.files):
         return variant
     where = " and ".join(str(told.path(name)) for name in settings.files)
     try:
-        fields = port.dump_config(settings.config(told.contents(settings.files)))
+        fields = port.dump_config(settings.config(told.contents(settings)))
         return replace(variant, config=port.parse_config(fields))
     except KeyError as error:
         raise SourceError(f"{where}: no {error.args[0]!r}, which {port.name} needs; {AS_PUBLISHED}") from error
@@ -196,12 +204,18 @@ def _matched(source: hub.Source, port: Port, variant: Variant, chosen: _Chosen) 
     for part in variant.parts:
         if part.package:
             packaged[part.prefix] = _package(part.package)
-            files[part.prefix] = _packaged_file(part, packaged[part.prefix])
-    return Match(source, port, variant, files, assets, packaged)
+            files[part.prefix] = _packaged_file(part.package, part.files, packaged[part.prefix])
+    packaged_assets = {}
+    for asset in variant.assets:
+        if asset.package:
+            package = _package(asset.package)
+            found = {name: _packaged_file(asset.package, (name,), package) for name in asset.files}
+            packaged_assets[asset.target] = (package, found)
+    return Match(source, port, variant, files, assets, packaged, packaged_assets)
 
 
 def _package(name: str) -> hub.Source:
-    """A package that ships a part's checkpoint: as installed, else from its environment, which is built if need be."""
+    """A package that ships what the source has not: as installed, else from its environment, built if need be."""
     try:
         return hub.resolve(f"package:{name}", search_paths=environments.search_paths())
     except SourceError:
@@ -209,10 +223,10 @@ def _package(name: str) -> hub.Source:
         return hub.resolve(f"package:{name}", search_paths=environments.search_paths())
 
 
-def _packaged_file(part: Part, source: hub.Source) -> Path:
-    found = next((source.path / name for name in part.files if (source.path / name).is_file()), None)
+def _packaged_file(package: str, names: Sequence[str], source: hub.Source) -> Path:
+    found = next((source.path / name for name in names if (source.path / name).is_file()), None)
     if found is None:
-        raise SourceError(f"package {part.package} {source.revision} has no {' or '.join(part.files)}; install another")
+        raise SourceError(f"package {package} {source.revision} has no {' or '.join(names)}; install another")
     return found
 
 
@@ -234,7 +248,9 @@ def _check_include(include: AbstractSet[str], candidates: Sequence[tuple[Port, V
 
 
 def _is_one_file(variant: Variant) -> bool:
-    return len(variant.parts) == 1 and not variant.parts[0].package and not variant.assets and not variant.settings
+    alone = len(variant.parts) == 1 and not variant.parts[0].package
+    told = variant.settings is not None and not variant.settings.generic
+    return alone and not told and all(asset.package for asset in variant.assets)
 
 
 @dataclass(frozen=True)
@@ -254,17 +270,20 @@ def _chosen(variant: Variant, files: _Files, include: Collection[str]) -> _Chose
     present = files.present
     parts: dict[str, str] = {}
     assets: dict[str, list[str]] = {}
+    nameless: tuple[str, ...] = ()
+    if variant.settings is not None and not _tells(variant.settings, files):
+        nameless = variant.settings.generic
+        if not nameless:
+            return None
     for part in variant.parts:
         if part.package or (part.optional and part.optional not in include):
             continue
-        name = next((f for f in part.files if present(f)), None)
+        name = next((f for f in part.files if present(f) and f not in nameless), None)
         if name is None:
             return None
         parts[part.prefix] = name
-    if variant.settings is not None and not all(map(present, variant.settings.files)):
-        return None
     for asset in variant.assets:
-        if asset.optional and asset.optional not in include:
+        if asset.package or (asset.optional and asset.optional not in include):
             continue
         if not all(map(present, asset.files)):
             return None
@@ -277,6 +296,11 @@ def _chosen(variant: Variant, files: _Files, include: Collection[str]) -> _Chose
             *(name for each in like for name in each),
         ]
     return _Chosen(parts, assets)
+
+
+def _tells(settings: Settings, files: _Files) -> bool:
+    """Whether the files are there."""
+    return all(map(files.present, settings.files))
 
 
 def _patterns(files: Collection[str]) -> list[str]:
@@ -320,8 +344,13 @@ def _forms(part: Part, checkpoint: Checkpoint) -> list[Part]:
     return [
         each
         for each in (part, *part.instead)
-        if all(name in checkpoint and checkpoint.info(name).shape == shape for name, shape in each.signature.items())
+        if all(_shape(checkpoint, name) == shape for name, shape in each.signature.items())
     ]
+
+
+def _shape(checkpoint: Checkpoint, name: str) -> tuple[int, ...] | None:
+    """Of a tensor; None if there is none."""
+    return checkpoint.info(name).shape if name in checkpoint else None
 
 
 def _checked(found: Match) -> Match:
@@ -335,7 +364,7 @@ def _checked(found: Match) -> Match:
             forms = _forms(part, checkpoint)
             if not forms:
                 wanted = " or ".join(
-                    ", ".join(f"{name} {shape}" for name, shape in form.signature.items())
+                    ", ".join(f"{name} {shape}" for name, shape in form.signature.items() if shape is not None)
                     for form in (part, *part.instead)
                 )
                 raise UnrecognisedSourceError(

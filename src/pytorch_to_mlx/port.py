@@ -27,7 +27,7 @@ class Part:
 
     Attributes:
         files: names within the source, the first that exists is taken.
-        signature: tensors, and their shapes, that tell this checkpoint from any other.
+        signature: tensors, and their shapes, that tell this checkpoint from any other; None for one that it has not.
         weights: the weight map.
         prefix: where its parameters stand in the model ("" for the whole model).
         optional: name of the configuration's boolean that says whether the part is there; such a part is left out
@@ -40,7 +40,7 @@ class Part:
     """
 
     files: tuple[str, ...]
-    signature: Mapping[str, tuple[int, ...]]
+    signature: Mapping[str, tuple[int, ...] | None]
     weights: WeightMap
     prefix: str = ""
     optional: str = ""
@@ -61,6 +61,7 @@ class Asset:
         make: its content, from the paths by name; a copy of the only file if None.
         optional: as a part's; such an asset is left out unless asked for.
         notice: a sentence for the card of a folder that has it.
+        package: as a part's.
     """
 
     target: str
@@ -70,6 +71,7 @@ class Asset:
     make: Callable[[Mapping[str, Path]], bytes] | None = None
     optional: str = ""
     notice: str = ""
+    package: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,11 +83,16 @@ class Settings:
         fits: whether their contents, by name, are of this variant.
         config: the variant's configuration from their contents. May raise `KeyError`, `TypeError` and `ValueError`:
             the files come from strangers.
+        helpful: further ones, read where they are there.
+        generic: names of checkpoints that many models' have. Where there are any, a checkpoint of another name does
+            without `files`.
     """
 
     files: tuple[str, ...]
     fits: Callable[[Mapping[str, Any]], bool]
     config: Callable[[Mapping[str, Any]], Any]
+    helpful: tuple[str, ...] = ()
+    generic: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,18 @@ ENTRIES: tuple[Entry, ...] = (
         sources=("hexgrad/Kokoro-82M", "hexgrad/Kokoro-82M-v1.1-zh"),
         module="pytorch_to_mlx.models.kokoro.port",
     ),
+    Entry(
+        name="whisper",
+        summary="Whisper speech recognition and translation",
+        task="transcription",
+        variants=(
+            *("tiny.en", "tiny", "base.en", "base", "small.en", "small", "medium.en", "medium"),
+            *("large-v1", "large-v2", "large-v3", "large-v3-turbo"),
+            *("distil-small.en", "distil-medium.en", "distil-large-v2", "distil-large-v3", "other"),
+        ),
+        sources=("openai/whisper-tiny", "openai/whisper-large-v3-turbo", "tiny.pt"),
+        module="pytorch_to_mlx.models.whisper.port",
+    ),
 )
 
 _added: dict[str, Port] = {}

@@ -98,6 +98,17 @@ class KVCache:
         """Count `count` positions as held."""
         self.offset += count
 
+    def select(self, rows: Sequence[int]) -> None:
+        """Go on with these sequences, in this order: some may be left out, or there several times."""
+        chosen = mx.array(list(rows))
+        for layer, pair in enumerate(self._buffers):
+            if pair is not None:
+                keys, values = (buffer[:, :, : self.offset][chosen] for buffer in pair)
+                self._buffers[layer] = (_grown(keys, keys, self.offset + 1), _grown(values, values, self.offset + 1))
+        if self.padding is not None:
+            self.padding = self.padding[chosen]
+        self._own = False
+
     def trim(self, count: int) -> None:
         """Forget the last `count` positions.
 

@@ -25,7 +25,7 @@ class SourceFile(_Record):
 
 
 class Packaged(_Record):
-    """A checkpoint file that came from a package, not from the source."""
+    """A file that came from a package, not from the source."""
 
     package: str
     version: str

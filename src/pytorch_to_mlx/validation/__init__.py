@@ -142,7 +142,9 @@ def find_originals(config: FolderConfig, source: str | None, offline: bool) -> O
                 own += [path, *checkpoint.files]  # an index, and what it tells of
     own = list(dict.fromkeys(own))
     files = [*own, *(path for files in found.assets.values() for path in files.values())]
-    files += [found.source.path / name for name in found.variant.settings.files] if found.variant.settings else []
+    if found.variant.settings:
+        told = (found.source.path / name for name in found.variant.settings.files)
+        files += [path for path in told if path.is_file()]
     return Originals(own[0] if len(files) == 1 else found.source.path, tuple(dict.fromkeys(files)))
 
 

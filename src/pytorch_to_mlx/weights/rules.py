@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
 from pytorch_to_mlx.errors import WeightMapError
 
 Shape = tuple[int, ...]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -120,13 +122,18 @@ class Rename(Rule):
 
 @dataclass(frozen=True)
 class Fuse(Rule):
-    """Several source tensors become one parameter: concatenated or stacked along `axis`, or summed."""
+    """Several source tensors become one parameter: concatenated or stacked along `axis`, or summed.
+
+    `zeros` are the places, among those that are joined, of what the checkpoint has not, since it would be all zeros: of
+    the first source's shape.
+    """
 
     sources: tuple[str, ...]
     target: str
     how: Literal["concat", "stack", "sum"] = "concat"
     axis: int = 0
     layout: str | None = None
+    zeros: tuple[int, ...] = ()
 
     @property
     def forms(self) -> tuple[tuple[str, ...], ...]:
@@ -137,7 +144,7 @@ class Fuse(Rule):
         return (self.target,)
 
     def shapes(self, shapes: list[Shape]) -> list[Shape]:
-        shapes = [_laid_shape(self.layout, s) for s in shapes]
+        shapes = self._with_zeros([_laid_shape(self.layout, s) for s in shapes], lambda shape: shape)
         first = list(shapes[0])
         if self.how == "concat":
             axis = _axis(self, self.axis, len(first))
@@ -152,7 +159,7 @@ class Fuse(Rule):
         return [tuple(first)]
 
     def compute(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        arrays = [_laid_out(self.layout, a) for a in arrays]
+        arrays = self._with_zeros([_laid_out(self.layout, a) for a in arrays], np.zeros_like)
         if self.how == "concat":
             return [np.concatenate(arrays, axis=self.axis)]
         if self.how == "stack":
@@ -162,10 +169,17 @@ class Fuse(Rule):
             total = total + array.astype(np.float32)
         return [total.astype(arrays[0].dtype)]
 
+    def _with_zeros(self, given: list[T], zeros_like: Callable[[T], T]) -> list[T]:
+        joined = [*given]
+        for place in self.zeros:
+            joined.insert(place, zeros_like(given[0]))
+        return joined
+
     @property
     def action(self) -> str:
         verb = {"concat": f"concatenate axis {self.axis}", "stack": f"stack axis {self.axis}", "sum": "sum"}[self.how]
-        return f"{verb} of {len(self.sources)}" + (f", {self.layout}" if self.layout else "")
+        zeros = f" and {len(self.zeros)} of zeros" if self.zeros else ""
+        return f"{verb} of {len(self.sources)}{zeros}" + (f", {self.layout}" if self.layout else "")
 
 
 @dataclass(frozen=True)

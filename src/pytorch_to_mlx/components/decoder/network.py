@@ -57,7 +57,8 @@ class Decoder(nn.Module):
             (B, T, hidden_size).
 
         Raises:
-            UsageError: more positions than the learned table has, or a cache or memory of other sequences.
+            UsageError: more positions than the learned table has, or a cache or memory of other sequences. Of padded
+                sequences, those that have all positions of the table go on with its last.
             MemoryError: not enough for the threads of that call.
         """
         return self._run(embeddings, cache, (), memory)[0]
@@ -75,7 +76,8 @@ class Decoder(nn.Module):
             heads: (layer, head) pairs; the other heads cost nothing extra.
 
         Returns:
-            (B, T, hidden_size) and, in the order of `heads`, (B, len(heads), T, all positions), float32, rows sum to 1.
+            (B, T, hidden_size) and, in the order of `heads`, (B, len(heads), T, all positions), float32, rows sum to 1;
+            of a memory, the scores whose softmax that would be.
 
         Raises:
             UsageError: more positions than the learned table has, or a head that there is not.
@@ -98,19 +100,23 @@ class Decoder(nn.Module):
             raise UsageError(f"the cache is padded for {len(cache.padding)} sequences, not {len(hidden)}")
         start, count = cache.offset if cache is not None else 0, hidden.shape[1]
         if config.max_positions is not None:
-            if start + count > config.max_positions:
-                raise UsageError(
-                    f"{start + count} positions are more than the model's {config.max_positions}: shorten the input"
-                )
-            if cache is not None and cache.padding is not None:
-                raise UsageError("sequences of several lengths need positions of their own: give them one by one")
-            hidden = hidden + self.wpe.weight[start : start + count]
+            hidden = hidden + self._positions(start, count, cache.padding if cache is not None else None)
         turn = rotation(self._rates, start, count, hidden.dtype) if config.rope_theta is not None else None
         stepped = step(self, hidden, turn, cache, heads, memory) if isinstance(cache, KVCache) else None
         hidden, weights = stepped or self._through_layers(hidden, turn, cache, heads, memory)
         if cache is not None:
             cache.advance(count)
         return self.norm(hidden) if config.final_norm else hidden, weights
+
+    def _positions(self, start: int, count: int, padding: mx.array | None) -> mx.array:
+        """Rows of the learned table: each sequence's own positions, which begin behind its padding."""
+        most = self.config.max_positions or 0
+        if padding is None:
+            if start + count > most:
+                raise UsageError(f"{start + count} positions are more than the model's {most}: shorten the input")
+            return self.wpe.weight[start : start + count]
+        own = mx.arange(start, start + count) - padding[:, None]
+        return self.wpe.weight[mx.clip(own, 0, most - 1)]
 
     def _through_layers(
         self,
@@ -233,14 +239,14 @@ class CrossAttention(nn.Module):
     def __call__(
         self, x: mx.array, memory: tuple[mx.array, mx.array], watched: Sequence[int]
     ) -> tuple[mx.array, list[mx.array]]:
-        """(B, T, hidden_size) to the same, and the watched heads' attention, (B, T, M) each."""
+        """(B, T, hidden_size) to the same, and the watched heads' scores, (B, T, M) each."""
         keys, values = memory
         (batch, count, _), sources = x.shape, len(keys)
         q = self.q_proj(x).reshape(sources, -1, keys.shape[1], self.head_dim).swapaxes(1, 2)  # (A, heads, B / A * T, D)
         scale = self.head_dim**-0.5
         output = attention(q, keys, values, scale=scale).swapaxes(1, 2).reshape(batch, count, -1)
-        weights = [_weights(q[:, head], keys[:, head], scale, None).reshape(batch, count, -1) for head in watched]
-        return self.o_proj(output), weights
+        scores = [_scores(q[:, head], keys[:, head], scale).reshape(batch, count, -1) for head in watched]
+        return self.o_proj(output), scores
 
 
 class FeedForward(nn.Module):
@@ -290,10 +296,15 @@ def causal_mask(
 
 def _weights(q: mx.array, k: mx.array, scale: float, mask: mx.array | None) -> mx.array:
     """Of one head, (B, T, D), (B, keys, D) and a mask of all heads alike to (B, T, keys)."""
-    scores = (q.astype(mx.float32) * scale) @ k.astype(mx.float32).swapaxes(-1, -2)
+    scores = _scores(q, k, scale)
     if mask is not None:
         scores = scores + (mask if mask.ndim == 2 else mask[:, 0])
     return mx.softmax(scores, axis=-1)
+
+
+def _scores(q: mx.array, k: mx.array, scale: float) -> mx.array:
+    """(B, T, D) and (B, keys, D) to (B, T, keys)."""
+    return (q.astype(mx.float32) * scale) @ k.astype(mx.float32).swapaxes(-1, -2)
 
 
 def _norm(config: DecoderConfig) -> nn.Module:

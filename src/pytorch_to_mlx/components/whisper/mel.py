@@ -32,7 +32,7 @@ def log_mel(samples: np.ndarray, bands: int = MELS) -> mx.array:
     """
     if samples.size <= WINDOW // 2:
         raise AudioError(f"the recording has {samples.size} samples at 16 kHz; a speech token needs more than 200")
-    log = log_powers(np.pad(samples, WINDOW // 2, mode="reflect")[:-1], bands)
+    log = log_powers(np.pad(samples, WINDOW // 2, mode="reflect"), bands)[:-1]
     return mx.array(compressed(log, log.max()).astype(np.float32))
 
 

@@ -1,0 +1,145 @@
+"""Each stage of Whisper beside upstream's; references/_whisper.py tells the cases and taps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import mlx.core as mx
+import numpy as np
+
+from pytorch_to_mlx.audio import Audio
+from pytorch_to_mlx.components.whisper.mel import RATE
+from pytorch_to_mlx.models.whisper.alignment import align
+from pytorch_to_mlx.models.whisper.decoding import Request
+from pytorch_to_mlx.models.whisper.options import DecodingOptions
+from pytorch_to_mlx.models.whisper.spectrogram import Spectrogram
+from pytorch_to_mlx.noise import ReplayedNoise
+from pytorch_to_mlx.parity import FLOAT32, Bar, tap
+from pytorch_to_mlx.port import Stage
+
+if TYPE_CHECKING:
+    from pytorch_to_mlx.models.whisper.model import WhisperModel
+
+Arrays = Mapping[str, np.ndarray]
+EXACT = Bar("exact")
+TOKENS = Bar("exact", candidates="scores")
+HUNDREDTHS = 100
+MOST_LAYERS = 32
+
+
+def run_encoder(model: WhisperModel, inputs: Arrays, noise: Arrays) -> None:
+    """Sound to states."""
+    spectrogram = Spectrogram([inputs["wav"]], model.config.n_mels)
+    mel = tap("mel", spectrogram.window(0, spectrogram.frames))
+    model.decoder.states(mel[None].astype(_dtype(model)))
+
+
+def run_decoder(model: WhisperModel, inputs: Arrays, noise: Arrays) -> None:
+    """Tokens and states to logits."""
+    decoder = model.network.decoder
+    states = mx.array(inputs["states"]).astype(_dtype(model))
+    hidden = decoder.read(mx.array(inputs["tokens"])[None], None, decoder.remember(states))
+    tap("logits", decoder.logits(tap("hidden", hidden)))
+
+
+def run_language(model: WhisperModel, inputs: Arrays, noise: Arrays) -> None:
+    """States to languages."""
+    model.decoder.languages(mx.array(inputs["states"]))
+
+
+def run_decoding(model: WhisperModel, inputs: Arrays, noise: Arrays) -> None:
+    """States to text."""
+    most, beams, patience, temperature, plain, endless, translate = inputs["options"].tolist()
+    drawn = ReplayedNoise(noise)
+    size = model.config.n_vocab
+    options = DecodingOptions(
+        task="translate" if translate else "transcribe",
+        sample_len=int(most),
+        beam_size=None if math.isnan(beams) else int(beams),
+        patience=None if math.isnan(patience) else patience,
+        without_timestamps=bool(plain),
+        suppress_tokens=(-1, model.decoder.vocabulary.eot) if endless else (-1,),
+    )
+
+    def draw(step: int, group: int) -> mx.array:
+        return drawn.exponential("whisper", step, 1, (group, size))[0]
+
+    request = Request(mx.array(inputs["states"])[0], "en", (), temperature, options, draw)
+    (found,) = model.decoder.decode([request])
+    tap("tokens", np.array(found.tokens))
+    tap("measures", np.array([found.avg_logprob, found.no_speech_prob, found.compression_ratio], np.float32))
+
+
+def run_words(model: WhisperModel, inputs: Arrays, noise: Arrays) -> None:
+    """States and tokens to the times of words."""
+    states, tokens = mx.array(inputs["states"])[0], inputs["tokens"].tolist()
+    found = align(model.decoder, states, tokens, int(inputs["frames"]), "en", "transcribe")
+    tap("starts", np.array([round(HUNDREDTHS * word.start) for word in found]))
+    tap("ends", np.array([round(HUNDREDTHS * word.end) for word in found]))
+    tap("probabilities", np.array([word.probability for word in found], np.float32))
+
+
+def run_transcription(model: WhisperModel, inputs: Arrays, noise: Arrays) -> None:
+    """Sound to text, with the times of words where they are recorded."""
+    timed = bool(inputs["timed"])
+    settings = {"word_timestamps": True, "hallucination_silence_threshold": 1.0} if timed else {}
+    found = model.transcribe(Audio(inputs["wav"], RATE), language="en", temperature=(0.0,), **settings)
+    tap("text", np.frombuffer(found.text.encode(), np.uint8).astype(np.int64))
+    tap("tokens", np.array([token for segment in found.segments for token in segment.tokens]))
+    times = [(round(HUNDREDTHS * s.start), round(HUNDREDTHS * s.end), s.seek) for s in found.segments]
+    tap("times", np.array(times))
+    words = [word for segment in found.segments for word in segment.words or ()]
+    if timed:
+        tap("words", np.array([(round(HUNDREDTHS * word.start), round(HUNDREDTHS * word.end)) for word in words]))
+
+
+def _dtype(model: WhisperModel) -> mx.Dtype:
+    return model.network.decoder.wpe.weight.dtype
+
+
+ENCODER = Stage(
+    run=run_encoder,
+    bars={"float32": {"*": FLOAT32}},
+    layouts={"encoder.conv?": "NCL->NLC"},
+    alive={"loudest": 1},
+)
+DECODER = Stage(
+    run=run_decoder,
+    bars={
+        "float32": {"*": FLOAT32},
+        "8-bit": {"logits": Bar("relative", 0.02)},
+        "4-bit": {"logits": Bar("relative", 0.2)},
+    },
+    names={f"decoder.blocks.{i}": f"decoder.layers.{i}" for i in range(MOST_LAYERS)},
+    alive={"changed": 0.1},
+    control_case="control",
+)
+LANGUAGE = Stage(run=run_language, bars={"float32": {"languages": Bar("relative", 1e-4)}}, control_case="")
+DECODING = Stage(
+    run=run_decoding,
+    bars={"float32": {"tokens": TOKENS, "scores": FLOAT32, "measures": Bar("relative", 1e-4)}},
+    alive={"distinct": 50},
+    control_case="",
+)
+WORDS = Stage(
+    run=run_words,
+    bars={"float32": {"starts": EXACT, "ends": EXACT, "matrix": Bar("relative", 1e-3), "*": FLOAT32}},
+    alive={"words": 5},
+    control_case="",
+)
+TRANSCRIPTION = Stage(
+    run=run_transcription,
+    bars={"float32": {"*": EXACT}},
+    alive={"segments": 2, "distinct": 50},
+    control_case="",
+)
+STAGES = {
+    "encoder": ENCODER,
+    "decoder": DECODER,
+    "language": LANGUAGE,
+    "decode": DECODING,
+    "words": WORDS,
+    "transcribe": TRANSCRIPTION,
+}
