@@ -9,7 +9,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 from safetensors import safe_open
-from small_ports import SEED, WEIGHTS_25HZ, WEIGHTS_KOKORO, Tensors, safetensors_file
+from small_ports import SEED, WEIGHTS_25HZ, WEIGHTS_KOKORO, WEIGHTS_WHISPER, Tensors, safetensors_file
 
 GOLDENS = Path(__file__).parent / "goldens"
 
@@ -25,6 +25,7 @@ DRAWN = {
     "qwen3_tts_tokenizer_25hz": WEIGHTS_25HZ.weights,
     "qwen3_tts": _rounded,
     "kokoro": WEIGHTS_KOKORO.weights,
+    "whisper": WEIGHTS_WHISPER.weights,
 }
 """The seeded weights of a reference."""
 

@@ -12,6 +12,7 @@ NETWORKS = {
 }
 """Of models of many networks those that no other port or variant has, a recording for each."""
 ELSEWHERE = {("qwen3_tts", "1.7b-base"), ("qwen3_tts", "0.6b-custom-voice"), ("kokoro", "v1.1-zh")}
+ELSEWHERE |= {("whisper", variant) for variant in registry.get("whisper").variants if variant != "tiny"}
 """What they consist of is in the recordings of the other variants."""
 
 

@@ -19,6 +19,7 @@ from record_goldens import goldens
 from small_kokoro import small_kokoro
 from small_ports import SEED, crepe_tensors, perth_tensors, safetensors_file, small_s3_tokenizer, voice_encoder_tensors
 from small_qwen3_tts import small_networks
+from small_whisper import small_whisper
 from upstream_shapes import seeded_campplus, seeded_flow, seeded_hift, seeded_t3
 
 from pytorch_to_mlx import convert, load, registry
@@ -72,6 +73,8 @@ def model(name: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
         return small_networks(name)
     if port == "kokoro":
         return small_kokoro()
+    if port == "whisper":
+        return small_whisper(folder)
     if "shapes" in described(name):
         convert(write_source(name, folder / "source"), folder / "mlx", port=port, variant=variant)
         return load(folder / "mlx")
@@ -112,6 +115,7 @@ MOST_CONTROLS = {
     "chatterbox-english-hift": 40,
     "qwen3_tts_tokenizer_25hz-25hz": 120,
     "kokoro-v1.0": 80,
+    "whisper-tiny": 40,
 }
 """All of them would take minutes here; make parity does all."""
 

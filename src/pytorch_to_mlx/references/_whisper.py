@@ -1,10 +1,11 @@
 """Whisper as upstream computes it, stage by stage. Recordings are at 16 kHz, cut to 30 s but for `transcribe/...`.
+Small recordings have `mel` in place of `wav`, 30 positions, and nothing that would need the vocabulary.
 
 `encoder/...`, from `wav` (n,):
 
     mel                 (80 or 128, 3000)
-    encoder.conv1, ...  each module's output by its path
-    encoder             (1, 1500, state)
+    conv1, ...          each module's output by its path
+    states              (1, 1500, state)
 
 `decoder/...`, from `tokens` (T,) and `states` (1, M, state), what the encoder might give: each module's output by its
 path and
@@ -14,11 +15,11 @@ path and
 `language/...`, from `states`: `languages`, (1, 99 or 100), how likely each is.
 
 `decode/...`, from `states` and, where it draws, upstream's noise `whisper` (steps, sequences, V). `options` are numbers
-of `OPTIONS`, nan for none:
+of `OPTIONS`, nan for none; what is `bare` may write what is not said, and needs no vocabulary:
 
     tokens              (n,)
     scores              (n, V)      of greedy ones: what tokens are the largest of
-    measures            (3,)        mean log-probability, probability of silence, compression ratio
+    measures            (2,)        mean log-probability, probability of silence
 
 `words/...`, from `states` and `tokens`, of a text of `frames`:
 
@@ -36,7 +37,7 @@ of `OPTIONS`, nan for none:
 import contextlib
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import _seed
@@ -50,26 +51,31 @@ from whisper.audio import N_FRAMES, N_SAMPLES, log_mel_spectrogram, pad_or_trim
 from whisper.tokenizer import get_tokenizer
 
 RATE = 16000
-OPTIONS = ("sample_len", "beam_size", "patience", "temperature", "without_timestamps", "endless", "translate")
+OPTIONS = ("sample_len", "beam_size", "patience", "temperature", "without_timestamps", "endless", "translate", "bare")
 STEPS = 200
 SPOKEN = "The quick brown fox jumps over the lazy dog, doesn't it? Yes: 42 times; naïve café 東京."
 
 
 def record(recording: Recording, model: Any, cases: Sequence[Case], *, small: bool) -> None:
     """Adds the cases of all stages, of recordings and of our own."""
-    sounds = {"short": _seed.speechlike(1, 4.0, RATE)}
-    if not small:
-        sounds |= {case.name: _at_rate(case) for case in cases}
     double = exact(model)
-    states = {}
-    for name, wav in sounds.items():
-        record_encoder(recording, model, double, name, wav[:N_SAMPLES])
-        states[name] = encode(model, wav)
+    if small:
+        mel = np.float32(_seed.generator(0, "mel").standard_normal((2 * model.dims.n_audio_ctx, model.dims.n_mels)))
+        sounds, spectra = {}, {"short": torch.from_numpy(mel.T)}
+        record_encoder(recording, model, double, "short", {"mel": mel}, spectra["short"], spectra["short"])
+    else:
+        sounds = {"short": _seed.speechlike(1, 4.0, RATE)} | {case.name: _at_rate(case) for case in cases}
+        spectra = {name: _mel(model, wav[:N_SAMPLES]) for name, wav in sounds.items()}
+        for name, wav in sounds.items():
+            wide = _wide_mel(model, wav[:N_SAMPLES])
+            record_encoder(recording, model, double, name, {"wav": wav[:N_SAMPLES]}, spectra[name], wide)
+    states = {name: encode(model, mel) for name, mel in spectra.items()}
     record_decoder(recording, model, double, states["short"], small=small)
     for name, each in states.items():
         record_language(recording, model, double, name, each)
         record_decoding(recording, model, name, each, small=small)
-        record_words(recording, model, name, each, len(sounds[name]) // 160)
+        if not small:
+            record_words(recording, model, name, each, len(sounds[name]) // 160)
     if not small:
         record_transcripts(recording, model, sounds)
 
@@ -94,54 +100,51 @@ def _mel(model: Any, wav: np.ndarray) -> torch.Tensor:
     return pad_or_trim(mel[:, : len(wav) // 160], N_FRAMES)
 
 
-def encode(model: Any, wav: np.ndarray) -> np.ndarray:
+def _wide_mel(model: Any, wav: np.ndarray) -> torch.Tensor:
+    """The same, computed in float64."""
+    double = replaced(whisper.audio, "mel_filters", lambda make: lambda *given: make(*given).double())
+    with default_dtype(torch.float64), double:
+        return _mel(model, wav.astype(np.float64))
+
+
+def encode(model: Any, mel: torch.Tensor) -> np.ndarray:
     """States (1, 1500, state)."""
     with torch.inference_mode():
-        return numpy(model.encoder(_mel(model, wav[:N_SAMPLES])[None]))
+        return numpy(model.encoder(mel[None]))
 
 
 # --- Encoder ----------------------------------------------------------------------------------------------------------
 
 
-def record_encoder(recording: Recording, model: Any, double: Any, name: str, wav: np.ndarray) -> None:
+def record_encoder(
+    recording: Recording, model: Any, double: Any, name: str, inputs: Taps, mel: torch.Tensor, wide: torch.Tensor
+) -> None:
     """Adds `encoder/...`."""
-    mel = _mel(model, wav)
-    with default_dtype(torch.float64), _double_spectrum():
-        wide = _mel(model, wav.astype(np.float64))
     taps = _through(model, model.encoder, mel[None])
     fine = _through(double, double.encoder, wide[None].double())
     alive = {"loudest": float(mel.max() - mel.min())}
     recording.add(
         f"encoder/{name}",
-        inputs={"wav": wav},
+        inputs=inputs,
         taps={"mel": numpy(mel.T), **taps},
         exact={"mel": numpy(wide.T.double()), **fine},
         alive=alive,
     )
 
 
-@contextlib.contextmanager
-def _double_spectrum() -> Iterator[None]:
-    """Within the block, mel filters are float64."""
-    with replaced(whisper.audio, "mel_filters", lambda make: lambda *given: make(*given).double()):
-        yield
-
-
 def _through(model: Any, part: torch.nn.Module, *given: torch.Tensor) -> Taps:
     """Each block's output, and the whole's."""
-    name = "encoder" if part is model.encoder else "decoder"
-    inner = [f"{name}.blocks.{i}" for i in range(len(part.blocks))]
-    inner = [f"{name}.conv1", f"{name}.conv2", *inner] if name == "encoder" else inner
+    encoding = part is model.encoder
+    inner = [*(("conv1", "conv2") if encoding else ()), *(f"blocks.{i}" for i in range(len(part.blocks)))]
     seen: Taps = {}
     with contextlib.ExitStack() as stack, torch.inference_mode():
         for path in inner:
-            stack.enter_context(hooked(model.get_submodule(path), _keeping(seen, path)))
+            stack.enter_context(hooked(part.get_submodule(path), _keeping(seen, path)))
         # The logits of the double would be float32 by upstream's `.float()`.
-        seen_last = hooked(part.ln_post if name == "encoder" else part.ln, _keeping(seen, f"{name}.last"))
-        stack.enter_context(seen_last)
+        stack.enter_context(hooked(part.ln_post if encoding else part.ln, _keeping(seen, "last")))
         made = part(*given)
-    last = seen.pop(f"{name}.last")
-    if name == "encoder":
+    last = seen.pop("last")
+    if encoding:
         return {**seen, "states": last}
     logits = numpy(made) if last.dtype == np.float32 else last @ numpy(part.token_embedding.weight).T
     return {**seen, "hidden": last, "logits": logits}
@@ -196,7 +199,7 @@ def _shares(found: Mapping[str, float]) -> np.ndarray:
 def record_decoding(recording: Recording, model: Any, name: str, states: np.ndarray, *, small: bool) -> None:
     """Adds `decode/...`: greedy and by beams without an end, with times and without; drawn."""
     nan = math.nan
-    steps = 12 if small else STEPS
+    steps = 60 if small else STEPS
     runs = {
         "greedy": {"sample_len": steps, "without_timestamps": 1, "endless": 1},
         "times": {"sample_len": steps, "endless": 1},
@@ -205,9 +208,10 @@ def record_decoding(recording: Recording, model: Any, name: str, states: np.ndar
     }
     if name == "short":
         runs["drawn"] = {"sample_len": min(steps, 40), "temperature": 0.7}
-    if small:
-        runs.pop("ending")
+    if small:  # for whose noise there would be no room
+        runs.pop("ending"), runs.pop("drawn")
     for run, chosen in runs.items():
+        chosen = chosen | {"bare": int(small)}
         given = {option: chosen.get(option, nan if option in ("beam_size", "patience") else 0) for option in OPTIONS}
         noise, taps, alive = _decoded(model, states, given)
         if name != "short":
@@ -217,7 +221,7 @@ def record_decoding(recording: Recording, model: Any, name: str, states: np.ndar
             inputs={"states": states, "options": np.array([given[option] for option in OPTIONS])},
             noise=noise,
             taps=taps,
-            alive=alive if run in ("greedy", "beams") and not small else {},
+            alive=alive if run in ("greedy", "beams") else {},
         )
 
 
@@ -238,7 +242,7 @@ def _decoded(model: Any, states: np.ndarray, given: Mapping[str, float]) -> tupl
 
         return call
 
-    suppressed = f"-1,{tokenizer.eot}" if given["endless"] else "-1"
+    suppressed = f"{tokenizer.eot}" if given["bare"] else f"-1,{tokenizer.eot}" if given["endless"] else "-1"
     options = decoding.DecodingOptions(
         language="en",
         task="translate" if given["translate"] else "transcribe",
@@ -249,10 +253,11 @@ def _decoded(model: Any, states: np.ndarray, given: Mapping[str, float]) -> tupl
         patience=None if math.isnan(given["patience"]) else given["patience"],
         without_timestamps=bool(given["without_timestamps"]),
         suppress_tokens=suppressed,
+        suppress_blank=not given["bare"],
     )
     with replaced(torch, "multinomial", lambda _: multinomial), replaced(decoding.GreedyDecoder, "update", watched):
         (found,) = model.decode(torch.from_numpy(states), options)
-    measures = np.array([found.avg_logprob, found.no_speech_prob, found.compression_ratio], np.float32)
+    measures = np.array([found.avg_logprob, found.no_speech_prob], np.float32)
     taps: Taps = {"tokens": np.array(found.tokens), "measures": measures}
     if scores and not drawn:
         taps["scores"] = np.concatenate(scores)[: len(found.tokens)]

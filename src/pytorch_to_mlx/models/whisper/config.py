@@ -15,6 +15,8 @@ ENGLISH_WORDS = 51864
 """Tokens of the models that know English only; the others have more, by how many languages they know."""
 LANGUAGE_TOKENS = ENGLISH_WORDS - 98
 Heads = tuple[tuple[int, int], ...]
+POSITIONS = 1500
+"""Of the encoder's output, for 30 s."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,6 @@ class WhisperConfig:
     alignment_heads: Heads = ()
 
     def __post_init__(self) -> None:
-        if self.n_audio_ctx != 1500:
-            raise ConfigError(f"whisper: n_audio_ctx {self.n_audio_ctx} is not 1500, which 30 s are")
         if self.n_audio_state != self.n_text_state:
             raise ConfigError("whisper: n_audio_state and n_text_state must be one")
         if self.n_vocab < ENGLISH_WORDS or self.n_vocab > 52000:
@@ -93,7 +93,7 @@ def _sized(
     """Layers of encoder and decoder; heads of 64 channels; alignment heads by layer."""
     pairs = tuple((layer, head) for layer, each in heads.items() for head in each)
     count = state // 64
-    return WhisperConfig(n_mels, 1500, state, count, layers[0], n_vocab, 448, state, count, layers[1], pairs)
+    return WhisperConfig(n_mels, POSITIONS, state, count, layers[0], n_vocab, 448, state, count, layers[1], pairs)
 
 
 ENGLISH, MANY, HUNDRED = ENGLISH_WORDS, ENGLISH_WORDS + 1, ENGLISH_WORDS + 2
@@ -142,6 +142,8 @@ def from_json(contents: Mapping[str, Any]) -> WhisperConfig:
     told = contents["config.json"]
     layers, heads = int(told["decoder_layers"]), int(told["decoder_attention_heads"])
     pairs = tuple((int(i), int(j)) for i, j in contents.get("generation_config.json", {}).get("alignment_heads") or ())
+    if told["max_source_positions"] != POSITIONS:
+        raise ConfigError(f"whisper: max_source_positions {told['max_source_positions']}; 30 s are {POSITIONS}")
     if told.get("activation_function", "gelu") != "gelu" or told.get("scale_embedding"):
         raise ConfigError("whisper: another activation than gelu, or scaled embeddings")
     for name, width in (("encoder_ffn_dim", 4 * int(told["d_model"])), ("decoder_ffn_dim", 4 * int(told["d_model"]))):

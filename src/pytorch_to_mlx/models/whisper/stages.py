@@ -13,6 +13,7 @@ from pytorch_to_mlx.audio import Audio
 from pytorch_to_mlx.components.whisper.mel import RATE
 from pytorch_to_mlx.models.whisper.alignment import align
 from pytorch_to_mlx.models.whisper.decoding import Request
+from pytorch_to_mlx.models.whisper.network import AudioEncoder, TextDecoder
 from pytorch_to_mlx.models.whisper.options import DecodingOptions
 from pytorch_to_mlx.models.whisper.spectrogram import Spectrogram
 from pytorch_to_mlx.noise import ReplayedNoise
@@ -29,17 +30,19 @@ HUNDREDTHS = 100
 MOST_LAYERS = 32
 
 
-def run_encoder(model: WhisperModel, inputs: Arrays, noise: Arrays) -> None:
+def run_encoder(encoder: AudioEncoder, inputs: Arrays, noise: Arrays) -> None:
     """Sound to states."""
-    spectrogram = Spectrogram([inputs["wav"]], model.config.n_mels)
-    mel = tap("mel", spectrogram.window(0, spectrogram.frames))
-    model.decoder.states(mel[None].astype(_dtype(model)))
+    if "mel" in inputs:
+        mel = mx.array(inputs["mel"])
+    else:
+        spectrogram = Spectrogram([inputs["wav"]], encoder.conv1.weight.shape[-1])
+        mel = spectrogram.window(0, spectrogram.frames)
+    tap("states", encoder.states(tap("mel", mel)[None]))
 
 
-def run_decoder(model: WhisperModel, inputs: Arrays, noise: Arrays) -> None:
+def run_decoder(decoder: TextDecoder, inputs: Arrays, noise: Arrays) -> None:
     """Tokens and states to logits."""
-    decoder = model.network.decoder
-    states = mx.array(inputs["states"]).astype(_dtype(model))
+    states = mx.array(inputs["states"]).astype(decoder.wpe.weight.dtype)
     hidden = decoder.read(mx.array(inputs["tokens"])[None], None, decoder.remember(states))
     tap("logits", decoder.logits(tap("hidden", hidden)))
 
@@ -51,7 +54,7 @@ def run_language(model: WhisperModel, inputs: Arrays, noise: Arrays) -> None:
 
 def run_decoding(model: WhisperModel, inputs: Arrays, noise: Arrays) -> None:
     """States to text."""
-    most, beams, patience, temperature, plain, endless, translate = inputs["options"].tolist()
+    most, beams, patience, temperature, plain, endless, translate, bare = inputs["options"].tolist()
     drawn = ReplayedNoise(noise)
     size = model.config.n_vocab
     options = DecodingOptions(
@@ -60,7 +63,8 @@ def run_decoding(model: WhisperModel, inputs: Arrays, noise: Arrays) -> None:
         beam_size=None if math.isnan(beams) else int(beams),
         patience=None if math.isnan(patience) else patience,
         without_timestamps=bool(plain),
-        suppress_tokens=(-1, model.decoder.vocabulary.eot) if endless else (-1,),
+        suppress_tokens=(*(() if bare else (-1,)), *((model.decoder.vocabulary.eot,) if endless else ())),
+        suppress_blank=not bare,
     )
 
     def draw(step: int, group: int) -> mx.array:
@@ -69,7 +73,7 @@ def run_decoding(model: WhisperModel, inputs: Arrays, noise: Arrays) -> None:
     request = Request(mx.array(inputs["states"])[0], "en", (), temperature, options, draw)
     (found,) = model.decoder.decode([request])
     tap("tokens", np.array(found.tokens))
-    tap("measures", np.array([found.avg_logprob, found.no_speech_prob, found.compression_ratio], np.float32))
+    tap("measures", np.array([found.avg_logprob, found.no_speech_prob], np.float32))
 
 
 def run_words(model: WhisperModel, inputs: Arrays, noise: Arrays) -> None:
@@ -95,24 +99,22 @@ def run_transcription(model: WhisperModel, inputs: Arrays, noise: Arrays) -> Non
         tap("words", np.array([(round(HUNDREDTHS * word.start), round(HUNDREDTHS * word.end)) for word in words]))
 
 
-def _dtype(model: WhisperModel) -> mx.Dtype:
-    return model.network.decoder.wpe.weight.dtype
-
-
 ENCODER = Stage(
     run=run_encoder,
+    network="encoder",
     bars={"float32": {"*": FLOAT32}},
-    layouts={"encoder.conv?": "NCL->NLC"},
+    layouts={"conv?": "NCL->NLC"},
     alive={"loudest": 1},
 )
 DECODER = Stage(
     run=run_decoder,
+    network="decoder",
     bars={
         "float32": {"*": FLOAT32},
         "8-bit": {"logits": Bar("relative", 0.02)},
         "4-bit": {"logits": Bar("relative", 0.2)},
     },
-    names={f"decoder.blocks.{i}": f"decoder.layers.{i}" for i in range(MOST_LAYERS)},
+    names={f"blocks.{i}": f"layers.{i}" for i in range(MOST_LAYERS)},
     alive={"changed": 0.1},
     control_case="control",
 )

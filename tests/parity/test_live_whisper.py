@@ -1,0 +1,139 @@
+"""Whisper at full size against openai-whisper 20250625: from OpenAI's files, judged by upstream's own loops."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from live import assert_diverges_first, exported
+from safetensors.numpy import load_file
+
+from pytorch_to_mlx import convert, environments, load, registry, validate
+from pytorch_to_mlx.audio.spectrum import mel_filters
+from pytorch_to_mlx.folder import read_config
+from pytorch_to_mlx.hub import resolve
+from pytorch_to_mlx.models.whisper.config import PUBLISHED
+from pytorch_to_mlx.models.whisper.vocabulary import FILE, Vocabulary
+from pytorch_to_mlx.report import CaseResult, ParityReport
+from pytorch_to_mlx.validation import recorded_upstream
+
+pytestmark = pytest.mark.parity
+
+REFERENCE = registry.get("whisper").reference
+AUDIO = Path(__file__).parents[3] / "shared" / "audio"
+RECORDINGS = [path for name in ("jfk.flac", "ljspeech_LJ001-0012.wav") if (path := AUDIO / name).exists()]
+TENSORS = {"tiny": 167}
+
+
+@dataclass(frozen=True)
+class Proven:
+    """A converted model with its source and report."""
+
+    variant: str
+    source: Path
+    folder: Path
+    report: ParityReport
+
+    def cases(self, stage: str) -> list[CaseResult]:
+        """The report's cases of a stage."""
+        return [case for case in self.report.cases if case.name.startswith(f"{stage}/")]
+
+
+@pytest.fixture(scope="module", params=list(TENSORS))
+def proven(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proven]:
+    room = tmp_path_factory.mktemp("whisper")
+    source, folder = exported(REFERENCE, request.param, room / f"{request.param}.pt"), room / "model"
+    made = convert(source, folder, dtype="float32")
+    assert len({row.source for row in made.accounting}) == TENSORS[request.param]
+    report = validate(folder, source=str(source), audio=RECORDINGS, controls=True, note=print)
+    yield Proven(request.param, source, folder, report)
+    shutil.rmtree(room)
+
+
+def test_every_tap_holds_and_every_parameter_matters(proven: Proven, capsys: pytest.CaptureFixture[str]) -> None:
+    with capsys.disabled():
+        print("\n" + proven.report.summary())
+    assert proven.report.passed, proven.report.markdown()
+    controls = proven.report.controls
+    assert controls is not None and controls.unmoved == () and controls.left_alone == 0
+
+
+def test_tokens_transcripts_and_words_are_upstreams(proven: Proven) -> None:
+    texts = {tap.name: tap for case in proven.cases("decode") for tap in case.taps if tap.name == "tokens"}
+    assert texts and all(tap.error == 0 and not tap.ties for tap in texts.values())
+    for case in proven.cases("decode"):
+        if case.name.endswith(("-greedy", "-beams")):
+            assert case.alive["distinct"] >= 50 and case.taps[0].shape == (200,)
+    words = [tap for case in proven.cases("words") for tap in case.taps if tap.name in ("starts", "ends")]
+    transcripts = [tap for case in proven.cases("transcribe") for tap in case.taps]
+    assert len(proven.cases("words")) == 1 + len(RECORDINGS) and len(proven.cases("transcribe")) == 2
+    assert all(tap.kind == "exact" and tap.error == 0 for tap in [*words, *transcripts])
+
+
+def test_a_changed_weight_is_named_as_first_divergence(proven: Proven) -> None:
+    recorded = recorded_upstream(read_config(proven.folder), source=str(proven.source), audio=RECORDINGS)
+    assert_diverges_first(
+        load(proven.folder),
+        recorded,
+        REFERENCE,
+        parameter="decoder.layers.1.cross_attn.q_proj.weight",
+        case="decoder/control",
+        tap="blocks.1",
+    )
+
+
+def test_transformers_files_become_the_same_folder(proven: Proven, tmp_path: Path) -> None:
+    environment = environments.of_script("whisper_transformers.py")
+    environments.run(environment, "whisper_transformers.py", [str(proven.source), str(tmp_path / "source")])
+    convert(tmp_path / "source", tmp_path / "again", dtype="float32")
+    first, second = (load_file(folder / "model.safetensors") for folder in (proven.folder, tmp_path / "again"))
+    assert read_config(tmp_path / "again").variant == proven.variant
+    assert first.keys() == second.keys()
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+    assert (tmp_path / "again" / FILE).read_bytes() == (proven.folder / FILE).read_bytes()
+
+
+def test_mel_filters_are_upstreams_file() -> None:
+    package = resolve("package:openai-whisper", search_paths=environments.search_paths())
+    with np.load(package.path / "assets" / "mel_filters.npz", allow_pickle=False) as held:
+        for bands in (80, 128):
+            np.testing.assert_allclose(np.array(mel_filters(16000, 400, bands)).T, held[f"mel_{bands}"], atol=1e-8)
+
+
+def test_vocabularies_are_upstreams(proven: Proven, tmp_path: Path) -> None:
+    """Special tokens, what is not speech, and words of a text in which characters are cut."""
+    script = (
+        "import json, sys; from whisper.tokenizer import get_tokenizer\n"
+        "t = get_tokenizer(True, num_languages=99, language=sys.argv[1], task='translate')\n"
+        "text = sys.argv[2]; tokens = t.encode(text)\n"
+        "print(json.dumps([tokens, list(t.sot_sequence), list(t.non_speech_tokens), t.no_speech, t.timestamp_begin,"
+        " t.split_to_word_tokens(tokens)]))"
+    )
+    import json
+    import subprocess
+
+    ours = Vocabulary(proven.folder / FILE, PUBLISHED[proven.variant])
+    text = " Don't stop: naïve café, 東京タワー 🙂 (really) -- it's 42."
+    interpreter = environments.of_script(REFERENCE.script).interpreter
+    for language in ("en", "ja"):
+        done = subprocess.run(
+            [str(interpreter), "-c", script, language, text],
+            env=environments.environment_of_children(),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        tokens, start, silent, nobody, first_time, (words, parts) = json.loads(done.stdout)
+        assert ours.encode(text) == tokens and ours.decode(tokens) == text
+        assert ours.start(language, "translate") == start and ours.not_speech == silent
+        assert (ours.no_speech, ours.timestamp_begin) == (nobody, first_time)
+        assert ours.words(tokens, language) == list(zip(words, parts, strict=True))
+
+
+if not RECORDINGS:
+    print("test_live_whisper: no ../shared/audio: judged on a synthetic signal alone", file=sys.stderr)
