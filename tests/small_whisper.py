@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import base64
 import itertools
+import json
+import re
 from pathlib import Path
+from typing import Any
 
 from described import described, tensors
 from held import loaded
+from small_ports import WEIGHTS_WHISPER, Tensors, safetensors_file
 
 from pytorch_to_mlx.models.whisper.config import WhisperConfig
 from pytorch_to_mlx.models.whisper.model import WhisperModel
@@ -48,3 +52,70 @@ def small_whisper(folder: Path) -> WhisperModel:
     """The model, its vocabulary written to `folder`."""
     network = loaded(Whisper(config()), OPENAI, tensors(GOLDEN))
     return WhisperModel(network, config(), write_vocabulary(folder))
+
+
+RENAMED = {
+    "blocks": "layers",
+    "cross_attn.query": "encoder_attn.q_proj",
+    "cross_attn.key": "encoder_attn.k_proj",
+    "cross_attn.value": "encoder_attn.v_proj",
+    "cross_attn.out": "encoder_attn.out_proj",
+    "cross_attn_ln": "encoder_attn_layer_norm",
+    "attn.query": "self_attn.q_proj",
+    "attn.key": "self_attn.k_proj",
+    "attn.value": "self_attn.v_proj",
+    "attn.out": "self_attn.out_proj",
+    "attn_ln": "self_attn_layer_norm",
+    "mlp.0": "fc1",
+    "mlp.2": "fc2",
+    "mlp_ln": "final_layer_norm",
+    "ln_post": "layer_norm",
+    "decoder.ln.": "decoder.layer_norm.",
+    "token_embedding": "embed_tokens",
+    "positional_embedding": "embed_positions.weight",
+}
+"""transformers' names of OpenAI's."""
+
+
+def openai_tensors() -> Tensors:
+    """A small checkpoint that takes 30 s, by OpenAI's names."""
+    shapes = {name: tuple(shape) for name, shape in described(GOLDEN)["shapes"].items()}
+    shapes["encoder.positional_embedding"] = (1500, 64)
+    return WEIGHTS_WHISPER.weights(shapes)
+
+
+def transformers_tensors() -> Tensors:
+    """The same by transformers' names."""
+    longest_first = re.compile("|".join(map(re.escape, sorted(RENAMED, key=len, reverse=True))))
+    return {
+        f"model.{longest_first.sub(lambda found: RENAMED[found[0]], name)}": array
+        for name, array in openai_tensors().items()
+    }
+
+
+def write_source(folder: Path, **changes: Any) -> Path:
+    """A folder in transformers' layout; `changes` are of config.json."""
+    told = {
+        "model_type": "whisper", "num_mel_bins": 80, "max_source_positions": 1500, "max_target_positions": 448,
+        "d_model": 64, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2, "encoder_ffn_dim": 256, "decoder_ffn_dim": 256, "vocab_size": 51865,
+        "activation_function": "gelu", "scale_embedding": False,
+    }  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(told | changes), encoding="utf-8")
+    safetensors_file(folder / "model.safetensors", transformers_tensors())
+    return folder
+
+
+def write_package(folder: Path) -> Path:
+    """An installed openai-whisper, as far as its vocabularies go."""
+    write_vocabulary(folder)
+    assets = folder / "whisper" / "assets"
+    assets.mkdir(parents=True)
+    (folder / FILE).rename(assets / "multilingual.tiktoken")
+    (folder / "whisper" / "__init__.py").touch()
+    records = folder / "openai_whisper-20250625.dist-info"
+    records.mkdir()
+    (records / "METADATA").write_text("Metadata-Version: 2.1\nName: openai-whisper\nVersion: 20250625\n")
+    (records / "top_level.txt").write_text("whisper\n")
+    return folder

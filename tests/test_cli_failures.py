@@ -61,8 +61,8 @@ FAILURES: dict[str, tuple[Callable[[Room], Arguments], str]] = {
     "package": (lambda r: ("inspect", "package:no-such-package"), "package:no-such-package: not installed; run `pip"),
     "file": (lambda r: ("inspect", r.path / "absent.pt"), "absent.pt: no such file or folder"),
     "model": (
-        lambda r: ("convert", r.checkpoint, "--model", "whisper"),
-        "no port is called 'whisper'; known: voice_enc",
+        lambda r: ("convert", r.checkpoint, "--model", "wav2vec"),
+        "no port is called 'wav2vec'; known: voice_enc",
     ),
     "variant": (
         lambda r: ("convert", r.checkpoint, "--variant", "x"),

@@ -20,6 +20,7 @@ from pytorch_to_mlx.cli import (
     reference,
     synthesize,
     tokenize,
+    transcribe,
     validate,
     voice,
     watermark,
@@ -76,6 +77,7 @@ app.command("convert-voice")(synthesize.convert_voice)
 app.command("watermark")(watermark.command)
 app.command("tokenize")(tokenize.command)
 app.command("detokenize")(tokenize.detokenize)
+app.command("transcribe")(transcribe.command)
 app.command("benchmark")(benchmark.command)
 app.command("doctor")(doctor.command)
 app.add_typer(reference.app, name="reference")

@@ -208,8 +208,10 @@ def record_decoding(recording: Recording, model: Any, name: str, states: np.ndar
     }
     if name == "short":
         runs["drawn"] = {"sample_len": min(steps, 40), "temperature": 0.7}
+    else:
+        runs.pop("ending")
     if small:  # for whose noise there would be no room
-        runs.pop("ending"), runs.pop("drawn")
+        runs = {run: chosen for run, chosen in runs.items() if run not in ("ending", "drawn")}
     for run, chosen in runs.items():
         chosen = chosen | {"bare": int(small)}
         given = {option: chosen.get(option, nan if option in ("beam_size", "patience") else 0) for option in OPTIONS}
@@ -292,8 +294,9 @@ def record_words(recording: Recording, model: Any, name: str, states: np.ndarray
 
 
 def record_transcripts(recording: Recording, model: Any, sounds: Mapping[str, np.ndarray]) -> None:
-    """Adds `transcribe/...`: all recordings after each other, with words and beams, and one by itself."""
+    """Adds `transcribe/...`: all recordings after each other, as often as it takes, and with words."""
     together = np.concatenate([wav for name, wav in sounds.items() if name != "short"] or [sounds["short"]])
+    together = np.tile(together, -(-70 * RATE // len(together)))
     runs = {
         "plain": (together[: 70 * RATE], {}),
         "words": (together[: 45 * RATE], {"word_timestamps": True, "hallucination_silence_threshold": 1.0}),

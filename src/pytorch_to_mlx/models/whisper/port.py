@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from pytorch_to_mlx.errors import ConfigError
 from pytorch_to_mlx.models.whisper.config import PUBLISHED, WhisperConfig, from_json
 from pytorch_to_mlx.models.whisper.model import WhisperModel
 from pytorch_to_mlx.models.whisper.network import Whisper
@@ -26,12 +27,21 @@ def _sizes(config: WhisperConfig) -> WhisperConfig:
 
 
 def _told(contents: Mapping[str, Any]) -> WhisperConfig | None:
-    return from_json(contents) if contents["config.json"]["model_type"] == "whisper" else None
+    """None of another model, and of sizes that cannot be."""
+    try:
+        return from_json(contents) if _is_whisper(contents) else None
+    except ConfigError:
+        return None
+
+
+def _is_whisper(contents: Mapping[str, Any]) -> bool:
+    return contents["config.json"]["model_type"] == "whisper"
 
 
 def _is_other(contents: Mapping[str, Any]) -> bool:
+    """Of sizes that were not published; of those that cannot be too, so that somebody tells why."""
     told = _told(contents)
-    return told is not None and all(_sizes(told) != _sizes(each) for each in PUBLISHED.values())
+    return _is_whisper(contents) and (told is None or all(_sizes(told) != _sizes(each) for each in PUBLISHED.values()))
 
 
 def _part(config: WhisperConfig, files: tuple[str, ...]) -> Part:
