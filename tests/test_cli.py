@@ -17,7 +17,7 @@ from pytorch_to_mlx import Audio, load
 from pytorch_to_mlx.cli import doctor
 
 VERBS = ["list", "inspect", "convert", "validate", "capture", "embed", "similarity", "pitch", "synthesize", "voice"]
-VERBS += ["narrate", "convert-voice", "watermark", "tokenize", "detokenize", "benchmark", "doctor"]
+VERBS += ["narrate", "convert-voice", "watermark", "tokenize", "detokenize", "transcribe", "benchmark", "doctor"]
 VERBS += ["cache", "reference"]
 SUBVERBS = [("reference", verb) for verb in ("list", "install", "run", "checkpoint", "export")]
 SUBVERBS += [("cache", verb) for verb in ("list", "verify", "prune", "clear")]
