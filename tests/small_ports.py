@@ -149,6 +149,7 @@ SEED = _load_reference("_seed")
 WEIGHTS_25HZ = _load_reference("_qwen3_25hz_weights")
 WEIGHTS_KOKORO = _load_reference("_kokoro_weights")
 WEIGHTS_WHISPER = _load_reference("_whisper_weights")
+NAMES_WHISPER = _load_reference("_whisper_names")
 
 
 def crepe_tensors(variant: str = "tiny", seed: int = 0) -> Tensors:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 import itertools
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 from described import described, tensors
 from held import loaded
-from small_ports import WEIGHTS_WHISPER, Tensors, safetensors_file
+from small_ports import NAMES_WHISPER, WEIGHTS_WHISPER, Tensors, safetensors_file
 
 from pytorch_to_mlx.models.whisper.config import WhisperConfig
 from pytorch_to_mlx.models.whisper.model import WhisperModel
@@ -54,29 +53,6 @@ def small_whisper(folder: Path) -> WhisperModel:
     return WhisperModel(network, config(), write_vocabulary(folder))
 
 
-RENAMED = {
-    "blocks": "layers",
-    "cross_attn.query": "encoder_attn.q_proj",
-    "cross_attn.key": "encoder_attn.k_proj",
-    "cross_attn.value": "encoder_attn.v_proj",
-    "cross_attn.out": "encoder_attn.out_proj",
-    "cross_attn_ln": "encoder_attn_layer_norm",
-    "attn.query": "self_attn.q_proj",
-    "attn.key": "self_attn.k_proj",
-    "attn.value": "self_attn.v_proj",
-    "attn.out": "self_attn.out_proj",
-    "attn_ln": "self_attn_layer_norm",
-    "mlp.0": "fc1",
-    "mlp.2": "fc2",
-    "mlp_ln": "final_layer_norm",
-    "ln_post": "layer_norm",
-    "decoder.ln.": "decoder.layer_norm.",
-    "token_embedding": "embed_tokens",
-    "positional_embedding": "embed_positions.weight",
-}
-"""transformers' names of OpenAI's."""
-
-
 def openai_tensors() -> Tensors:
     """A small checkpoint that takes 30 s, by OpenAI's names."""
     shapes = {name: tuple(shape) for name, shape in described(GOLDEN)["shapes"].items()}
@@ -86,11 +62,7 @@ def openai_tensors() -> Tensors:
 
 def transformers_tensors() -> Tensors:
     """The same by transformers' names."""
-    longest_first = re.compile("|".join(map(re.escape, sorted(RENAMED, key=len, reverse=True))))
-    return {
-        f"model.{longest_first.sub(lambda found: RENAMED[found[0]], name)}": array
-        for name, array in openai_tensors().items()
-    }
+    return {NAMES_WHISPER.renamed(name): array for name, array in openai_tensors().items()}
 
 
 def write_source(folder: Path, **changes: Any) -> Path:

@@ -88,6 +88,7 @@ def command(
     from pytorch_to_mlx.cli.output import load_model
     from pytorch_to_mlx.errors import UsageError
     from pytorch_to_mlx.presentation.transcripts import Layout, as_result, write
+    from pytorch_to_mlx.service.voice_activity import load_detector
     from pytorch_to_mlx.tasks import Transcriber
 
     layout = Layout(highlight, width, count, per_line)
@@ -116,9 +117,12 @@ def command(
         "hallucination_silence_threshold": silence,
     }
     model = load_model(folder, Transcriber, "recogniser of speech", "openai/whisper-tiny")
+    detector = None if vad is None else load_detector(vad)
     found: dict[str, Any] = {}
     for path, files in zip(recordings, targets, strict=True):
-        transcript = _heard(model, path, vad, language, seed, settings, aloud=not as_json, name=len(recordings) > 1)
+        transcript = _heard(
+            model, path, detector, language, seed, settings, aloud=not as_json, name=len(recordings) > 1
+        )
         for file in files:
             write(transcript, file, layout)
         found[str(path)] = as_result(transcript)
@@ -129,7 +133,7 @@ def command(
 def _heard(
     model: Any,
     path: Path,
-    vad: Path | None,
+    detector: Any,
     language: str | None,
     seed: int,
     settings: dict[str, Any],
@@ -141,7 +145,7 @@ def _heard(
     from pytorch_to_mlx.audio import Audio, naming
     from pytorch_to_mlx.cli.output import count_progress
     from pytorch_to_mlx.service.kept import Kept
-    from pytorch_to_mlx.service.voice_activity import FOR_TRANSCRIPTION, find_speech, load_detector
+    from pytorch_to_mlx.service.voice_activity import FOR_TRANSCRIPTION, find_speech
     from pytorch_to_mlx.tasks import Transcript
 
     if aloud and name:
@@ -150,13 +154,13 @@ def _heard(
 
         def heard(segments: Sequence[Segment], done: float, total: float) -> None:
             progress(f"{path.name} (s)", int(done), int(total))
-            if aloud and vad is None:
+            if aloud and detector is None:
                 _print(segments)
 
-        if vad is None:
+        if detector is None:
             return model.transcribe(path, language=language, seed=seed, heard=heard, **settings)
         audio = Audio.read(path)
-        spans = find_speech(load_detector(vad), audio, FOR_TRANSCRIPTION)
+        spans = find_speech(detector, audio, FOR_TRANSCRIPTION)
         if not spans:
             return Transcript("", language or "", ())
         kept = Kept(spans)

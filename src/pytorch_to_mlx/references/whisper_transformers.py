@@ -3,36 +3,15 @@
 transformers' class takes the renamed tensors strictly, and must give the logits that openai-whisper gives.
 """
 
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 import whisper
+from _whisper_names import renamed
 from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration
 
-NAMES = {
-    "blocks": "layers",
-    "cross_attn.query": "encoder_attn.q_proj",
-    "cross_attn.key": "encoder_attn.k_proj",
-    "cross_attn.value": "encoder_attn.v_proj",
-    "cross_attn.out": "encoder_attn.out_proj",
-    "cross_attn_ln": "encoder_attn_layer_norm",
-    "attn.query": "self_attn.q_proj",
-    "attn.key": "self_attn.k_proj",
-    "attn.value": "self_attn.v_proj",
-    "attn.out": "self_attn.out_proj",
-    "attn_ln": "self_attn_layer_norm",
-    "mlp.0": "fc1",
-    "mlp.2": "fc2",
-    "mlp_ln": "final_layer_norm",
-    "ln_post": "layer_norm",
-    "decoder.ln.": "decoder.layer_norm.",
-    "token_embedding": "embed_tokens",
-    "positional_embedding": "embed_positions.weight",
-}
-"""Theirs, by OpenAI's."""
 NEAR = 1e-4
 
 
@@ -52,11 +31,7 @@ def made(model: Any) -> WhisperForConditionalGeneration:
         max_source_positions=dims.n_audio_ctx,
         max_target_positions=dims.n_text_ctx,
     )
-    longest_first = re.compile("|".join(map(re.escape, sorted(NAMES, key=len, reverse=True))))
-    state = {
-        f"model.{longest_first.sub(lambda found: NAMES[found[0]], name)}": tensor
-        for name, tensor in model.state_dict().items()
-    }
+    state = {renamed(name): tensor for name, tensor in model.state_dict().items()}
     network = WhisperForConditionalGeneration(config).eval()
     network.load_state_dict(state | {"proj_out.weight": state["model.decoder.embed_tokens.weight"]})
     return network
