@@ -37,10 +37,10 @@ TOKEN, WHOLE, FIRST = "T3, each token", "whole synthesis", "first audio"
 REPORT = Stages(
     order=("voice preparation", "T3 prefill", TOKEN, "flow", "vocoder", "watermark", WHOLE, FIRST),
     targets={
-        TOKEN: (MLX_AUDIO, 1.1),
-        "flow": (MLX_AUDIO, 3.0),
-        "vocoder": (MLX_AUDIO, 30.0),
-        WHOLE: (UPSTREAM, 1.0),
+        TOKEN: {MLX_AUDIO: 1.1},
+        "flow": {MLX_AUDIO: 3.0},
+        "vocoder": {MLX_AUDIO: 30.0},
+        WHOLE: {UPSTREAM: 1.0},
     },
     reading=(TOKEN, "T3", "token"),
 )

@@ -15,7 +15,7 @@ from pathlib import Path
 from race import arguments, models, note, started, turns
 from speech_report import Findings, Stages, describe, publish, setting
 
-from pytorch_to_mlx.benchmark.contender import MLX_AUDIO, contenders
+from pytorch_to_mlx.benchmark.contender import MLX_AUDIO, UPSTREAM, contenders
 from pytorch_to_mlx.benchmark.process import Child
 
 FRAMES_PER_SECOND, SAMPLES = 40, 600
@@ -23,7 +23,7 @@ SHORT = 5
 """Frames to warm up with."""
 PHONEMES = "ðə kwˈɪk bɹˈWn fˈɑks ʤˈʌmps ˌOvəɹ ðə lˈAzi dˈɔɡ."
 TEXT, DECODER = f"{len(PHONEMES)} phonemes to frames", "frames to sound"
-REPORT = Stages(order=(TEXT, DECODER), targets={DECODER: (MLX_AUDIO, 25.0)}, reading=("", "", ""))
+REPORT = Stages(order=(TEXT, DECODER), targets={DECODER: {MLX_AUDIO: 25.0, UPSTREAM: 0.5}}, reading=("", "", ""))
 PORT, VARIANT = "kokoro", "v1.0"
 KNOWN = contenders(PORT)
 

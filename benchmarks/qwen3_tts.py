@@ -31,7 +31,7 @@ VOICE, FRAME, BATCH, DECODE = "voice preparation", "each frame", "each frame of 
 WHOLE, FOUR, FIRST = "whole synthesis", "whole synthesis of four at once", "first audio"
 REPORT = Stages(
     order=(VOICE, FRAME, BATCH, DECODE, WHOLE, FOUR, FIRST),
-    targets={FRAME: (MLX_AUDIO, 1.1), DECODE: (MLX_AUDIO, 3.0), WHOLE: (UPSTREAM, 1.0)},
+    targets={FRAME: {MLX_AUDIO: 1.1}, DECODE: {MLX_AUDIO: 3.0}, WHOLE: {UPSTREAM: 1.0}},
     reading=(FRAME, "Talker and code predictor", "frame"),
 )
 AT_ONCE = 1.6

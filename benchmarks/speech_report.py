@@ -26,12 +26,12 @@ class Stages:
 
     Attributes:
         order: of the stages in the table.
-        targets: by stage, than whom ours is to be faster, and how many times.
+        targets: by stage and contender, how many times as fast ours is to be.
         reading: the stage that waits for weights, whose they are, and what they are read for.
     """
 
     order: Sequence[str]
-    targets: Mapping[str, tuple[str, float]]
+    targets: Mapping[str, Mapping[str, float]]
     reading: tuple[str, str, str]
 
 
@@ -93,11 +93,11 @@ class Findings:
         return [stage, *medians, *(_spread(self.ratios(stage, name)) for name in others), self._target(stage)]
 
     def _target(self, stage: str) -> str:
-        name, least = self.measured.targets.get(stage, ("", 0.0))
-        ratios = self.ratios(stage, name)
-        if not ratios:
-            return ""
-        return f"{least:g} x {name}: {'met' if median(ratios) >= least else 'missed'}"
+        told = []
+        for name, least in self.measured.targets.get(stage, {}).items():
+            if ratios := self.ratios(stage, name):
+                told.append(f"{least:g} x {name}: {'met' if median(ratios) >= least else 'missed'}")
+        return "; ".join(told)
 
     def _contenders(self) -> str:
         head = ["contender", "what", "preload", "import, s", "load, s", "peak memory, GB", "then held, GB"]

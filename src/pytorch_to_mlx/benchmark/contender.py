@@ -17,7 +17,7 @@ from pytorch_to_mlx import environments
 from pytorch_to_mlx.environments import Environment
 
 SCRIPTS = Path(__file__).parent / "contenders"
-OURS, UPSTREAM, MLX_AUDIO = "pytorch-to-mlx", "upstream PyTorch", "mlx-audio"
+OURS, UPSTREAM, MLX_AUDIO, MLX_WHISPER = "pytorch-to-mlx", "upstream PyTorch", "mlx-audio", "mlx-whisper"
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -101,6 +101,7 @@ OF_PORT: Mapping[str, str] = {
     "kokoro": "kokoro_ours.py",
     "qwen3_tts": "qwen3_tts_ours.py",
     "qwen3_tts_tokenizer_25hz": "qwen3_25hz_ours.py",
+    "whisper": "whisper_ours.py",
 }
 """Ours, where a port's stages are told."""
 
@@ -149,6 +150,16 @@ OTHERS: Mapping[str, Mapping[str, Contender]] = {
     },
     "qwen3_tts_tokenizer_25hz": {
         "pytorch": Contender(UPSTREAM, "qwen3_25hz_upstream.py", "synthesis", preloads=False),
+    },
+    "whisper": {
+        "pytorch": Contender(UPSTREAM, "whisper_upstream.py", "whisper", streams=True, preloads=False),
+        "mlx-whisper": Contender(
+            MLX_WHISPER,
+            "whisper_mlx_whisper.py",
+            "mlx-whisper",
+            streams=True,
+            converter=("whisper_upstream.py", "whisper"),
+        ),
     },
 }
 """What a port is measured against, by the names that `--against` takes."""
