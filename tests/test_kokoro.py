@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -257,6 +258,27 @@ def test_text_of_any_length_is_said_whole(model: KokoroModel, monkeypatch: pytes
     model.synthesize("a" * 3000, phonemes=True)
     assert "".join(said) == "a" * 3000
     assert max(map(len, said)) <= 510
+
+
+@pytest.mark.parametrize(
+    ("speaker", "language", "told"),
+    [
+        ("af_heart", "es", ["af_heart is a voice of en-us, and will speak es as one"]),
+        ("zm_yunxi:0.6+af_heart:0.4", "es", ["zm_yunxi is a voice of zh, and", "af_heart is a voice of en-us, and"]),
+        ("af_heart:0.6+zm_yunxi:0.4", None, ["zm_yunxi is a voice of zh, and will speak en-us as one"]),
+        ("af_heart,bf_emma", None, []),
+        ("bf_emma", "american", []),
+    ],
+)
+def test_voices_of_another_language_are_told(
+    model: KokoroModel, speaker: str, language: str | None, told: list[str]
+) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.synthesize("Hola.", speaker=speaker, language=language)
+    messages = [str(each.message) for each in caught if "is a voice of" in str(each.message)]
+    assert len(messages) == len(told)
+    assert all(message.startswith(beginning) for message, beginning in zip(messages, told, strict=True))
 
 
 def test_unknown_phonemes_are_told(model: KokoroModel) -> None:

@@ -160,7 +160,7 @@ class KokoroModel:
         styles = voices.blended(self.voices, speaker)
         if not text.strip():
             raise UsageError("there is no text to say; give some with --text or --file")
-        said = [text] if given.get("phonemes") else self._phonemes(text, letter(language, speaker))
+        said = [text] if given.get("phonemes") else self._phonemes(text, self._language(language, speaker))
         self._check_known("".join(said))
         pieces = [each for part in said for each in passes(part, self.config.longest)]
         if not any(each in self.config.vocab and each not in MARKS for each in "".join(pieces)):
@@ -172,6 +172,16 @@ class KokoroModel:
         wanted = letter(language, "a")
         own = [name for name in self.voices if name.startswith(wanted)]
         return "af_heart" if "af_heart" in own else next(iter(own or self.voices))
+
+    def _language(self, language: str | None, speaker: str) -> str:
+        """The letter of the language that is spoken; warns of voices that have learned another."""
+        spoken = letter(language, speaker)
+        for part in speaker.replace(" ", "").replace(",", "+").split("+"):
+            own = part[:1].casefold()
+            if own in CODES and own != spoken and {own, spoken} != {"a", "b"}:
+                name = part.partition(":")[0]
+                warnings.warn(f"{name} is a voice of {CODES[own]}, and will speak {CODES[spoken]} as one", stacklevel=2)
+        return spoken
 
     def _phonemes(self, text: str, language: str) -> list[str]:
         """Of each piece of a text; of a long one the first is a sentence, which is soon said."""
