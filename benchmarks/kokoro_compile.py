@@ -62,7 +62,7 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args(given)
     model: KokoroModel = load(options.folder)
-    decoder: Callable[..., mx.array] = model.network.decoder
+    decoder = model.network.decoder
     exact = drawn(model, options.frames)
     mx.eval(exact)
     sound = np.array(decoder(*exact))
@@ -71,7 +71,7 @@ def main(given: Sequence[str] | None = None) -> None:
     print(f"padded from {options.frames} to {options.bucket} frames, its sound differs: {error:.1f} dB of likeness")
     lowered = median(seconds(decoder, exact) for _ in range(options.repeats)) if linux_cpu() else None
     with portable() if linux_cpu() else contextlib.nullcontext():
-        compiled = mx.compile(lambda *arrays: decoder(*arrays))
+        compiled = mx.compile(lambda text, f0, n, style, source: decoder(text, f0, n, style, source))
         first = seconds(compiled, exact)
         turns = [(seconds(decoder, exact), seconds(compiled, exact)) for _ in range(options.repeats)]
     plain, fused = (median(column) for column in zip(*turns, strict=True))
