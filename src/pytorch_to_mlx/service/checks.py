@@ -18,7 +18,7 @@ from pytorch_to_mlx.service.cache import ResultCache, folder_hash
 from pytorch_to_mlx.service.job import Job, SpeakerCheck, WordsCheck
 from pytorch_to_mlx.service.memory import check_room
 from pytorch_to_mlx.service.script import Segment
-from pytorch_to_mlx.tasks import SpeakerEncoder, SpeechModel, Transcriber, Utterance, cosine
+from pytorch_to_mlx.tasks import SpeakerEncoder, SpeechModel, Transcriber, Utterance, Voice, cosine
 from pytorch_to_mlx.text.agreement import check_libraries, error_rate
 
 HEARD = 10.0
@@ -71,6 +71,10 @@ class Check(Protocol):
 
     def require(self, segments: Sequence[Segment]) -> None:
         """Raises `PytorchToMlxError` if segments cannot be checked at all, before the work rather than after it."""
+        ...
+
+    def prepare(self) -> None:
+        """Load what it judges with. Raises `PytorchToMlxError` if that cannot be, `MemoryError` without room for it."""
         ...
 
     def judge(self, made: Try) -> Verdict:
@@ -143,11 +147,25 @@ class Likeness:
             advice = "speaker encoder; convert package:resemblyzer"
             _require_task("--speaker-encoder", folder, "speaker encoder", advice)
 
+    def prepare(self) -> None:
+        _ = self._encoder
+
+    @property
+    def _encoder(self) -> SpeakerEncoder | None:
+        folder = self._asked.encoder
+        return folder and _loaded(folder, folder_hash(folder, self._cache), SpeakerEncoder)
+
     def judge(self, made: Try) -> Verdict:
         if _is_silent(made.sound):
             return Verdict({"similarity": -1.0}, merit=-1.0, fault="it is silent, which is nobody's voice")
+        encoder, reference = self._encoder, self._reference(made)
+        _, heard = made.sound.passage(HEARD)
         try:
-            value = self._likeness(made)
+            if isinstance(reference, Voice):
+                value = made.model.likeness(heard, reference)
+            else:
+                assert encoder is not None
+                value = cosine(encoder.embed(heard), reference)
         except AudioError as error:
             reason = f"too short to tell whose voice it is ({error})"
             return Verdict({"similarity": None}, merit=-2.0, unchecked=reason)  # below every cosine
@@ -155,21 +173,16 @@ class Likeness:
         fault = f"likeness {value:.4f} to its voice, below --threshold {least:g}" if value < least else ""
         return Verdict({"similarity": round(value, 4)}, merit=value, fault=fault)
 
-    def _likeness(self, made: Try) -> float:
-        _, heard = made.sound.passage(HEARD)
-        if self._asked.encoder is None:
-            assert made.utterance.voice is not None
-            return made.model.likeness(heard, made.utterance.voice)
-        recording = self._job.recording(made.segment)
-        assert recording is not None
-        encoder = _loaded(self._asked.encoder, folder_hash(self._asked.encoder, self._cache), SpeakerEncoder)
-        return cosine(encoder.embed(heard), self._embedding(encoder, recording))
-
-    def _embedding(self, encoder: SpeakerEncoder, path: Path) -> np.ndarray:
-        known = self._cache.checksum(path)
+    def _reference(self, made: Try) -> Voice | np.ndarray:
+        """What a segment is compared with: its voice, or what the other encoder makes of the recording."""
+        voice, recording, encoder = made.utterance.voice, self._job.recording(made.segment), self._encoder
+        assert isinstance(voice, Voice) and recording is not None
+        if encoder is None:
+            return voice
+        known = self._cache.checksum(recording)
         if known not in self._embeddings:
-            with naming(path):
-                self._embeddings[known] = encoder.embed(Audio.read(path))
+            with naming(recording):
+                self._embeddings[known] = encoder.embed(Audio.read(recording))
         return self._embeddings[known]
 
 
@@ -189,6 +202,14 @@ class Words:
         _require_task("--asr", self._asked.recogniser, "transcription", advice)
         check_libraries()
 
+    def prepare(self) -> None:
+        _ = self._recogniser
+
+    @property
+    def _recogniser(self) -> Transcriber:
+        folder = self._asked.recogniser
+        return _loaded(folder, folder_hash(folder, self._cache), Transcriber)
+
     def judge(self, made: Try) -> Verdict:
         heard, language = self._heard(made.utterance, made.sound)
         rate = error_rate(made.utterance.text, heard, language)
@@ -204,8 +225,7 @@ class Words:
         """The transcript and its language: the utterance's where the recogniser knows that, else what it hears."""
         if _is_silent(sound):  # in which recognisers hear words
             return "", None
-        folder = self._asked.recogniser
-        recogniser = _loaded(folder, folder_hash(folder, self._cache), Transcriber)
+        recogniser = self._recogniser
         language = utterance.language and recogniser.known_language(utterance.language)
         transcript = recogniser.transcribe(sound, language=language)
         return transcript.text.strip(), transcript.language

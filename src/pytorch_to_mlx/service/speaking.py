@@ -76,11 +76,18 @@ class Speaker:
 
     @cached_property
     def model(self) -> SpeechModel:
-        """Raises `UsageError` if the folder holds another kind of model, `MemoryError` if there is no room for it."""
+        """With what checks its speech, so that both fit, or are told not to before the work.
+
+        Raises:
+            UsageError: the folder holds another kind of model.
+            MemoryError: there is no room for it, or for what checks it.
+        """
         check_room(self.job.model)
         model = load(self.job.model)
         if not isinstance(model, SpeechModel):
             raise UsageError(f"{self.job.model} holds no speech model; give one with --model")
+        for check in self._checks:
+            check.prepare()
         return model
 
     @cached_property
