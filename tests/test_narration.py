@@ -89,7 +89,7 @@ def test_all_that_matters_is_in_the_key(
         job(room, language="english"),
         job(room, speed=1.5),
         job(room, settings={"max_tokens": 5}),
-        job(room, check=SpeakerCheck(-1)),
+        job(room, checks=[SpeakerCheck(-1)]),
         job(room, suffix=".flac"),
     ]
     for other in others:
@@ -172,7 +172,7 @@ def test_speech_unlike_its_voice_is_said_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(Speaker, "_sounds", recorded)
-        strict = narrate(SEGMENTS[:2], tmp_path / "strict", job(room, check=SpeakerCheck(1.0, retries=2)), cache=cache)
+        strict = narrate(SEGMENTS[:2], tmp_path / "strict", job(room, checks=[SpeakerCheck(1.0)]), cache=cache)
     assert [result.about["attempts"] for result in strict.results] == [3, 3] and len(strict.failed) == 2
     assert [len(set(each)) for each in seeds] == [1, 1, 1] and len({each[0] for each in seeds}) == 3, "other seeds"
     model = load(room / "model")
@@ -184,14 +184,14 @@ def test_speech_unlike_its_voice_is_said_again(
     assert all(path.exists() for path in (tmp_path / "strict" / f"s{n}.wav" for n in range(2))), (
         "delivered all the same"
     )
-    once = narrate(SEGMENTS[:2], tmp_path / "once", job(room, check=SpeakerCheck(1.0, retries=0)), cache=cache)
+    once = narrate(SEGMENTS[:2], tmp_path / "once", job(room, checks=[SpeakerCheck(1.0)], retries=0), cache=cache)
     for best, first in zip(strict.results, once.results, strict=True):
         assert best.about["similarity"] >= first.about["similarity"] and first.about["attempts"] == 1
     least = min(result.about["similarity"] for result in once.results)
-    lenient = narrate(SEGMENTS[:2], tmp_path / "l", job(room, check=SpeakerCheck(least - 1e-3)), cache=cache)
+    lenient = narrate(SEGMENTS[:2], tmp_path / "l", job(room, checks=[SpeakerCheck(least - 1e-3)]), cache=cache)
     assert not lenient.failed and {result.about["attempts"] for result in lenient.results} == {1}
     with pytest.raises(UsageError, match="--check speaker compares with recordings"):
-        narrate(["Hi."], tmp_path / "u", job(room, voice=None, check=SpeakerCheck()), cache=cache)
+        narrate(["Hi."], tmp_path / "u", job(room, voice=None, checks=[SpeakerCheck()]), cache=cache)
 
 
 def test_an_audit_tells_how_far_from_full_precision(room: Path, tmp_path: Path, cache: ResultCache) -> None:
@@ -299,7 +299,7 @@ def test_silence_is_nobodys_voice(
 ) -> None:
     silence = Audio(np.zeros(RATE, np.float32), RATE)
     monkeypatch.setattr(Speaker, "_sounds", lambda self, utterances: [silence for _ in utterances])
-    narration = narrate(["Hi."], tmp_path / "out", job(room, check=SpeakerCheck(-1, retries=1)), cache=cache)
+    narration = narrate(["Hi."], tmp_path / "out", job(room, checks=[SpeakerCheck(-1)], retries=1), cache=cache)
     assert narration.failed and narration.results[0].about["similarity"] == -1
 
 
@@ -308,7 +308,7 @@ def test_another_encoder_checks(room: Path, tmp_path: Path, cache: ResultCache) 
     convert(safetensors_file(tmp_path / "ve.safetensors", voice_encoder_tensors()), encoder)
     told = SpeakerCheck(-1, encoder=encoder)
     script = ["It takes a while until there is enough of a voice to tell it from others."]
-    asked = job(room, check=told, settings={"max_tokens": 40})
+    asked = job(room, checks=[told], settings={"max_tokens": 40})
     narration = narrate(script, tmp_path / "out", asked, cache=cache)
     assert not narration.failed, narration.failed[0].error
     heard, reference = (Audio.read(path) for path in (tmp_path / "out" / "001.wav", room / "anna.wav"))
@@ -316,7 +316,7 @@ def test_another_encoder_checks(room: Path, tmp_path: Path, cache: ResultCache) 
     expected = encode.similarity(encode.embed(heard), encode.embed(reference))
     assert abs(narration.results[0].about["similarity"] - expected) < 5e-3
     with pytest.raises(UsageError, match="holds no speaker encoder"):
-        narrate(script, tmp_path / "o", job(room, check=replace(told, encoder=room / "model")), cache=cache)
+        narrate(script, tmp_path / "o", job(room, checks=[replace(told, encoder=room / "model")]), cache=cache)
     with pytest.raises(UsageError, match="hears recordings"):
         narrate(script, tmp_path / "o", replace(asked, voice="anna.safetensors"), cache=cache)
 

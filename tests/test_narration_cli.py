@@ -279,7 +279,7 @@ def test_speech_too_short_to_tell_is_named(
     given = ("-m", room / "model", "--voice", room / "anna.wav", "--cache", tmp_path / "c", "-o", tmp_path / "o")
     assert run(monkeypatch, "narrate", tmp_path / "s.txt", *given, "--check", "speaker") == 0
     out, err = capsys.readouterr()
-    assert json.loads(out)["unchecked"] == ["001"] and "too short to tell whose voice it is: 001" in err
+    assert json.loads(out)["unchecked"] == ["001"] and "segment 001: too short to tell whose voice it is" in err
 
 
 def test_an_audit_that_fails_spoils_nothing(

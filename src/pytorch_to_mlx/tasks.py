@@ -297,6 +297,10 @@ class Transcript:
 class Transcriber(Protocol):
     """Writes down what is said."""
 
+    def known_language(self, language: str) -> str | None:
+        """The code of a language given by name or code, perhaps with a region (`en_US`); None if it is not known."""
+        ...
+
     def transcribe(self, audio: Audio, *, language: str | None = None, **settings: Any) -> Transcript: ...
 
 

@@ -15,7 +15,7 @@ from pytorch_to_mlx.cli.cache import CacheOption, LimitOption
 from pytorch_to_mlx.errors import UsageError
 
 if TYPE_CHECKING:
-    from pytorch_to_mlx.service.job import Job, Result
+    from pytorch_to_mlx.service.job import Job, Result, SpeakerCheck, WordsCheck
     from pytorch_to_mlx.service.script import Segment
 
 FAILED = 1
@@ -24,9 +24,10 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Check(StrEnum):
-    """What `--check` compares."""
+    """What `--check` asks of each segment."""
 
     speaker = "speaker"
+    words = "words"
 
 
 def command(
@@ -50,12 +51,17 @@ def command(
     ] = None,
     normalize: Annotated[bool, typer.Option(help="Put numbers, units and formulae into words.")] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be said, and say nothing.")] = False,
-    check: Annotated[Check | None, typer.Option(help="Compare each segment with its voice.")] = None,
-    threshold: Annotated[float, typer.Option(help="For --check: the least cosine.")] = 0.7,
-    retries: Annotated[int, typer.Option(help="For --check: tries with other seeds.")] = 2,
-    speaker_encoder: Annotated[
-        Path | None, typer.Option(help="For --check: a converted speaker encoder; the model's own if not given.")
+    check: Annotated[
+        list[str] | None,
+        typer.Option(help="By commas: speaker, whether a segment sounds like its voice; words, whether it says them."),
     ] = None,
+    retries: Annotated[int, typer.Option(help="For --check: tries with other seeds.")] = 2,
+    threshold: Annotated[float, typer.Option(help="For --check speaker: the least cosine.")] = 0.7,
+    speaker_encoder: Annotated[
+        Path | None, typer.Option(help="For --check speaker: a converted encoder; the model's own if not given.")
+    ] = None,
+    asr: Annotated[Path | None, typer.Option(help="For --check words: a converted Whisper.")] = None,
+    max_wer: Annotated[float, typer.Option(help="For --check words: the largest word error rate.")] = 0.1,
     audit: Annotated[str | None, typer.Option(help="Say this share again at full precision, such as 5%.")] = None,
     audit_model: Annotated[Path | None, typer.Option(help="For --audit: the model of full precision.")] = None,
     fallback_model: Annotated[
@@ -75,6 +81,8 @@ def command(
 
       pytorch-to-mlx narrate lesson.json -m qwen-mlx --voice anna.safetensors -o lesson --check speaker --audit 5%
 
+      pytorch-to-mlx narrate lesson.json -m kokoro-mlx -o lesson --check words --asr whisper-mlx --max-wer 0.05
+
       pytorch-to-mlx narrate lesson.srt -m qwen-mlx --dry-run
 
       echo '["Hello.", {"id": "bye", "text": "Goodbye.", "speed": 1.2}]' | pytorch-to-mlx narrate - -m qwen-mlx -o out
@@ -83,7 +91,7 @@ def command(
     import sys
 
     from pytorch_to_mlx.cli.cache import open_cache
-    from pytorch_to_mlx.service.job import Job, SpeakerCheck
+    from pytorch_to_mlx.service.job import Job
     from pytorch_to_mlx.service.narration import by_text, narrate
     from pytorch_to_mlx.service.script import read_script, read_stream
 
@@ -98,7 +106,8 @@ def command(
         settings=dict(map(_setting, setting or ())),
         normalize=normalize,
         suffix=f".{form}",
-        check=SpeakerCheck(threshold, retries, speaker_encoder) if check else None,
+        checks=_checks(check or (), threshold, speaker_encoder, asr, max_wer),
+        retries=retries,
         fallback=fallback_model,
     )
     if dry_run:
@@ -121,16 +130,12 @@ def command(
             progress=progress,
         )
     print(json.dumps(narration.as_json(), ensure_ascii=False, indent=2))
-    unlike = f"to its voice, below --threshold {threshold:g}"
-    failures = [
-        (each.id, each.error or f"likeness {each.about.get('similarity')} {unlike}") for each in narration.failed
-    ]
-    for line in by_text(failures):
+    for line in by_text((each.id, each.error or "; ".join(each.about["faults"])) for each in narration.failed):
         print(f"pytorch-to-mlx: {line}", file=sys.stderr)
     if track is not None and narration.track is None:
         print(f"pytorch-to-mlx: --track {track} was not written: no segment could be said", file=sys.stderr)
-    if narration.unchecked:
-        print(f"pytorch-to-mlx: too short to tell whose voice it is: {', '.join(narration.unchecked)}", file=sys.stderr)
+    for line in by_text((each.id, each.about["unchecked"]) for each in narration.results if "unchecked" in each.about):
+        print(f"pytorch-to-mlx: {line}", file=sys.stderr)
     for line in by_text((each.id, each.error) for each in narration.audited if each.error):
         print(f"pytorch-to-mlx: audit of {line}", file=sys.stderr)
     if narration.failed or any(each.error for each in narration.audited):
@@ -142,6 +147,28 @@ def _show(segments: Sequence[Segment], job: Job) -> None:
     from pytorch_to_mlx.service.speaking import said
 
     print(table([(segment.id, said(segment, job)) for segment in segments]))
+
+
+def _checks(
+    given: Sequence[str], threshold: float, encoder: Path | None, asr: Path | None, max_wer: float
+) -> list[SpeakerCheck | WordsCheck]:
+    """What `--check` names, in its order."""
+    from pytorch_to_mlx.service.job import SpeakerCheck, WordsCheck
+
+    names = dict.fromkeys(name.strip() for each in given for name in each.split(","))
+    if unknown := [name for name in names if name not in list(Check)]:
+        raise UsageError(f"--check {unknown[0]}: there are {' and '.join(Check)}")
+    if asr is not None and Check.words not in names:
+        raise UsageError(f"--asr {asr} is for --check words: add it, or leave out --asr")
+    checks = []
+    for name in names:
+        if name == Check.speaker:
+            checks.append(SpeakerCheck(threshold, encoder))
+        elif asr is None:
+            raise UsageError("--check words needs a recogniser: give a converted Whisper with --asr")
+        else:
+            checks.append(WordsCheck(asr, max_wer))
+    return checks
 
 
 def _setting(given: str) -> tuple[str, Any]:

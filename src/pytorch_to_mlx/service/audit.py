@@ -100,7 +100,7 @@ def audit(
     Raises:
         PytorchToMlxError: as `full_precision`, or there is no share.
     """
-    speaker = Speaker(replace(job, model=full_precision(job, model), check=None), cache)
+    speaker = Speaker(replace(job, model=full_precision(job, model), checks=()), cache)
     by_id = {segment.id: segment for segment in segments}
     audited = []
     for result in chosen(results, share, job.seed):

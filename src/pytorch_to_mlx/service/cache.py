@@ -33,6 +33,7 @@ from pytorch_to_mlx.files import drafted
 
 LIMIT = 10 * 10**9
 """Bytes that entries may take together, unless another limit is asked for."""
+NOT_COMPUTED_WITH = {"README.md", "parity.json"}
 ROOM = 0.9
 """How much of the limit is filled after entries had to go: so they go many at a time."""
 TABLES = (
@@ -64,6 +65,16 @@ class Entry:
 
 class _DamagedError(Exception):
     """A file is not what was written."""
+
+
+def folder_hash(folder: Path, cache: ResultCache) -> str:
+    """Of all bytes that a model computes with. Raises `FolderError` if there is no such folder."""
+    if not (folder / "config.json").is_file():
+        raise FolderError(f"{folder}: holds no converted model; make one with: pytorch-to-mlx convert")
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    files = [path for path in files if path.name not in NOT_COMPUTED_WITH]
+    told = [(str(path.relative_to(folder)), cache.checksum(path)) for path in files]
+    return hashlib.sha256(repr(told).encode()).hexdigest()
 
 
 def key_of(**parts: Any) -> str:

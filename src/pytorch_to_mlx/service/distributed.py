@@ -123,10 +123,10 @@ def _connected(address: str, client: Any) -> Iterator[Any]:
 
 def _as_seen_from_anywhere(job: Job) -> Job:
     """With whole paths: a worker runs in another folder."""
-    check = job.check and replace(job.check, encoder=job.check.encoder and job.check.encoder.resolve())
+    checks = tuple(each.seen_from_anywhere() for each in job.checks)
     voice = str(Path(job.voice).resolve()) if job.voice is not None and is_file(job.voice) else job.voice
     fallback = job.fallback and job.fallback.resolve()
-    return replace(job, model=job.model.resolve(), voice=voice, check=check, fallback=fallback)
+    return replace(job, model=job.model.resolve(), voice=voice, checks=checks, fallback=fallback)
 
 
 def _with_whole_path(segment: Segment) -> Segment:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pytorch_to_mlx.audio.tempo import check_speed
 from pytorch_to_mlx.environments import cache_folder
 from pytorch_to_mlx.errors import UsageError
+from pytorch_to_mlx.service.script import Segment, is_file
 
 MOST_RETRIES = 20
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
@@ -22,19 +23,40 @@ class SpeakerCheck:
 
     Attributes:
         threshold: the least cosine between the two, -1 to 1.
-        retries: how often a segment below it is said again, with other seeds.
         encoder: a converted speaker encoder's folder; the speech model's own encoder if None.
     """
 
     threshold: float = 0.7
-    retries: int = 2
     encoder: Path | None = None
 
     def __post_init__(self) -> None:
         if not -1 <= self.threshold <= 1:
             raise UsageError(f"--threshold {self.threshold:g} is not within -1 to 1")
-        if not 0 <= self.retries <= MOST_RETRIES:
-            raise UsageError(f"--retries {self.retries} is not within 0 to {MOST_RETRIES}")
+
+    def seen_from_anywhere(self) -> SpeakerCheck:
+        """With whole paths."""
+        return replace(self, encoder=self.encoder and self.encoder.resolve())
+
+
+@dataclass(frozen=True)
+class WordsCheck:
+    """Whether a recogniser hears in a segment what was to be said.
+
+    Attributes:
+        recogniser: a converted recogniser's folder, such as Whisper's.
+        most: the largest word error rate, 0 to 1; of characters, where no spaces are written between words.
+    """
+
+    recogniser: Path
+    most: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.most <= 1:
+            raise UsageError(f"--max-wer {self.most:g} is not within 0 to 1")
+
+    def seen_from_anywhere(self) -> WordsCheck:
+        """With whole paths."""
+        return replace(self, recogniser=self.recogniser.resolve())
 
 
 @dataclass(frozen=True)
@@ -51,7 +73,8 @@ class Job:
         settings: of the model's `synthesize`.
         normalize: whether numbers, units and formulae are put into words first.
         suffix: of the files to write, such as `.wav`.
-        check: what each segment must hold; nothing if None.
+        checks: what each segment must hold; of tries that fail alike, the first check tells the best.
+        retries: how often a segment that does not hold it is said again, with other seeds.
         fallback: a smaller model's folder, for segments that memory does not suffice for.
     """
 
@@ -64,7 +87,8 @@ class Job:
     settings: Mapping[str, Any] = field(default_factory=dict)
     normalize: bool = True
     suffix: str = ".wav"
-    check: SpeakerCheck | None = None
+    checks: Sequence[SpeakerCheck | WordsCheck] = ()
+    retries: int = 2
     fallback: Path | None = None
 
     def __post_init__(self) -> None:
@@ -75,6 +99,13 @@ class Job:
             raise UsageError(f"--setting {min(reserved)} is no setting of a model: a segment or another option says it")
         if self.ref_text is not None and self.voice is None:
             raise UsageError("--ref-text says what a recording says: give --voice too")
+        if not 0 <= self.retries <= MOST_RETRIES:
+            raise UsageError(f"--retries {self.retries} is not within 0 to {MOST_RETRIES}")
+
+    def recording(self, segment: Segment) -> Path | None:
+        """Of a segment's voice, perhaps prepared; None where that is one of the model's own."""
+        name = segment.voice or self.voice
+        return Path(name) if name is not None and is_file(name) else None
 
 
 @dataclass(frozen=True)
@@ -90,8 +121,8 @@ class Result:
         seconds: what it took; of segments that were said at once, each its share.
         said: the text as it was given to the model.
         error: why it failed; empty where it did not.
-        about: how it was made: its seed, how often it was said, its likeness to the voice, whether that sufficed,
-            whether the fallback said it, what the model warned of.
+        about: how it was made: its seed, how often it was said, what checks found and whether that sufficed, whether
+            the fallback said it, what the model warned of.
     """
 
     id: str

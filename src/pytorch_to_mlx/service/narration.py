@@ -46,7 +46,7 @@ class Narration:
 
     @property
     def unchecked(self) -> list[str]:
-        """Ids of segments too short to tell whose voice it is."""
+        """Ids of segments of which a check could not tell, such as those too short to tell whose voice it is."""
         return [result.id for result in self.results if "unchecked" in result.about]
 
     def as_json(self) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from pytorch_to_mlx.errors import UsageError
 
 _NAMES = """
@@ -32,14 +34,21 @@ UNSPACED = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
 """Those that write no spaces between words."""
 
 
+def known_code(language: str, known: int) -> str | None:
+    """The code of a language given by name or code, perhaps with a region, of the first `known`; None if it is none."""
+    name = language.lower()
+    code = CODES.get(name, re.split("[-_]", name)[0])
+    return code if code in list(LANGUAGES)[:known] else None
+
+
 def language_code(language: str, known: int) -> str:
     """The code of a language given by name or code, of a model that knows the first `known`.
 
     Raises:
         UsageError: it knows none that is called so.
     """
-    code = CODES.get(language.lower(), language.lower())
-    if code not in list(LANGUAGES)[:known]:
+    code = known_code(language, known)
+    if code is None:
         examples = "English only" if known == 1 else f"{known} languages, such as {', '.join(list(LANGUAGES)[:6])}"
         raise UsageError(f"--language {language}: this model knows {examples}")
     return code

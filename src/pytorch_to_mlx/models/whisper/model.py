@@ -16,7 +16,7 @@ from pytorch_to_mlx.components.whisper.mel import RATE
 from pytorch_to_mlx.errors import UsageError
 from pytorch_to_mlx.models.whisper.config import WhisperConfig
 from pytorch_to_mlx.models.whisper.decoding import Decoded, Request, WindowDecoder
-from pytorch_to_mlx.models.whisper.languages import language_code
+from pytorch_to_mlx.models.whisper.languages import known_code, language_code
 from pytorch_to_mlx.models.whisper.network import Whisper
 from pytorch_to_mlx.models.whisper.options import Options
 from pytorch_to_mlx.models.whisper.spectrogram import Spectrogram
@@ -41,6 +41,10 @@ class WhisperModel:
     def languages(self) -> tuple[str, ...]:
         """Codes of those that it knows."""
         return self.decoder.vocabulary.languages
+
+    def known_language(self, language: str) -> str | None:
+        """Its code of a language given by name or code, perhaps with a region (`en_US`); None if it knows none such."""
+        return known_code(language, len(self.languages))
 
     def transcribe(
         self,
