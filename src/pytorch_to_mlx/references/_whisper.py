@@ -58,7 +58,7 @@ SPOKEN = "The quick brown fox jumps over the lazy dog, doesn't it? Yes: 42 times
 
 def record(recording: Recording, model: Any, cases: Sequence[Case], *, small: bool) -> None:
     """Adds the cases of all stages, of recordings and of our own."""
-    double = exact(model)
+    double = exact(model, "encoder")
     if small:
         mel = np.float32(_seed.generator(0, "mel").standard_normal((2 * model.dims.n_audio_ctx, model.dims.n_mels)))
         sounds, spectra = {}, {"short": torch.from_numpy(mel.T)}
@@ -70,9 +70,13 @@ def record(recording: Recording, model: Any, cases: Sequence[Case], *, small: bo
             wide = _wide_mel(model, wav[:N_SAMPLES])
             record_encoder(recording, model, double, name, {"wav": wav[:N_SAMPLES]}, spectra[name], wide)
     states = {name: encode(model, mel) for name, mel in spectra.items()}
+    del double  # there would be no room for both halves of a large model
+    double = exact(model, "decoder")
     record_decoder(recording, model, double, states["short"], small=small)
     for name, each in states.items():
         record_language(recording, model, double, name, each)
+    del double
+    for name, each in states.items():
         record_decoding(recording, model, name, each, small=small)
         if not small:
             record_words(recording, model, name, each, len(sounds[name]) // 160)
@@ -80,10 +84,12 @@ def record(recording: Recording, model: Any, cases: Sequence[Case], *, small: bo
         record_transcripts(recording, model, sounds)
 
 
-def exact(model: Any) -> Any:
-    """The same model in float64. Upstream's layer norm computes in float32; the double's does not."""
-    double = copy.deepcopy(model).double()
-    for module in double.modules():
+def exact(model: Any, half: str) -> Any:
+    """The same model, its encoder or decoder in float64. Upstream's layer norm computes in float32; the double's does
+    not."""
+    double = copy.copy(model)
+    double._modules = {**model._modules, half: copy.deepcopy(getattr(model, half)).double()}
+    for module in getattr(double, half).modules():
         if isinstance(module, torch.nn.LayerNorm):
             module.__class__ = torch.nn.LayerNorm
     return double
@@ -318,7 +324,7 @@ def record_transcripts(recording: Recording, model: Any, sounds: Mapping[str, np
             f"transcribe/{name}",
             inputs={"wav": wav, "timed": np.array(int(name == "words"))},
             taps=taps,
-            alive={"segments": len(segments), "distinct": len(set(tokens))},
+            alive={"distinct": len(set(tokens))} | ({} if words else {"segments": len(segments)}),
         )
 
 
