@@ -140,6 +140,16 @@ class Recogniser:
         return found
 
 
+def check_step(step: float) -> None:
+    """Refuse steps that leave no time to compute, or no sound to agree on.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if not SHORTEST_STEP <= step <= LONGEST_STEP:
+        raise UsageError(f"--step {step:g}: give {SHORTEST_STEP:g} to {LONGEST_STEP:g} seconds")
+
+
 def stream(
     recognise: Recognise, source: Source, *, step: float = STEP, clock: Callable[[], float] = time.perf_counter
 ) -> Iterator[Piece]:
@@ -158,8 +168,7 @@ def stream(
         UsageError: `step` is too short or too long.
         AudioError: no sound arrives at all.
     """
-    if not SHORTEST_STEP <= step <= LONGEST_STEP:
-        raise UsageError(f"--step {step:g}: give {SHORTEST_STEP:g} to {LONGEST_STEP:g} seconds")
+    check_step(step)
     policy, least = LocalAgreement(step), math.ceil(step * RATE)
     buffer, taken = np.empty(0, np.float32), 0
     ended = False
