@@ -201,3 +201,40 @@ def test_a_microphone_that_is_missing_is_one_line(folder: Path, tmp_path: Path) 
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
     done = command("transcribe", folder, "--stream", "mic", env=environment)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "libportaudio2" in done.stderr
+
+
+FAKE = """
+import numpy as np
+from types import SimpleNamespace
+
+class PortAudioError(Exception): pass
+
+def query_devices(kind):
+    return {"default_samplerate": 16000.0}
+
+class InputStream:
+    def __init__(self, callback, **_):
+        self.callback = callback
+
+    def start(self):
+        sound = np.fromfile(SOUND, "<i2").astype(np.float32)[:, None] / 2**15
+        self.callback(sound, len(sound), None, SimpleNamespace(input_overflow=False))
+
+    def stop(self): ...
+
+    close = stop
+"""
+
+
+def test_a_microphone_is_heard_until_ctrl_c(folder: Path, sound: Audio, tmp_path: Path) -> None:
+    (tmp_path / "sound").write_bytes(raw(sound))
+    (tmp_path / "sounddevice.py").write_text(FAKE.replace("SOUND", repr(str(tmp_path / "sound"))))
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    words = [sys.executable, "-m", "pytorch_to_mlx", "transcribe", str(folder), "--stream", "mic", *FAST]
+    process = subprocess.Popen([*words, "-o", str(tmp_path / "out")], stdout=-1, stderr=-1, env=environment, text=True)
+    assert process.stderr
+    assert process.stderr.readline() == "listening; Ctrl-C ends it\n"
+    process.send_signal(signal.SIGINT)
+    said, told = process.communicate(timeout=60)
+    assert process.returncode == 0 and told.startswith("latency of ") and len(told.splitlines()) == 1
+    assert said and (tmp_path / "out" / "microphone.txt").read_text().split()[0] in said
