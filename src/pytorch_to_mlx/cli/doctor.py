@@ -10,7 +10,7 @@ OPENBLAS = "openblas-pthread/libopenblas.so.0"
 NATIVE = "compiled for this processor"
 PACKAGES = (
     *("pytorch-to-mlx", "mlx", "numpy", "safetensors", "huggingface-hub"),
-    *("torch", "onnx", "resampy", "webrtcvad-wheels", "misaki", "matplotlib"),
+    *("torch", "onnx", "resampy", "webrtcvad-wheels", "misaki", "sounddevice", "matplotlib"),
 )
 
 

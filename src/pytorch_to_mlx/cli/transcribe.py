@@ -19,7 +19,11 @@ SAMPLES = 5
 def command(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A converted Whisper.")],
     recordings: Annotated[
-        list[Path], typer.Argument(metavar="AUDIO...", help="Recordings of any format, rate and length.")
+        list[Path],
+        typer.Argument(
+            metavar="AUDIO...",
+            help="Recordings of any format, rate and length. With --stream one, - (standard input) or mic.",
+        ),
     ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for the transcripts, one or more files a recording.")
@@ -27,7 +31,17 @@ def command(
     formats: Annotated[
         str, typer.Option("--format", "-f", help="Of files, by commas: txt, srt, vtt, tsv, json, or all.")
     ] = "txt",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, by recording.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, by recording; a stream's by line.")] = False,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Print words as soon as they are certain, and how late they are.")
+    ] = False,
+    step: Annotated[
+        float | None,
+        typer.Option("--step", help="Of a stream: seconds from one look at it to the next; 1 if not given."),
+    ] = None,
+    rate: Annotated[
+        int | None, typer.Option("--rate", min=1, help="Of raw samples on standard input; 16000 if not given.")
+    ] = None,
     language: Annotated[str | None, typer.Option("--language", help="Name or code; heard if not given.")] = None,
     task: Annotated[str, typer.Option("--task", help="transcribe, or translate into English.")] = "transcribe",
     beam_size: Annotated[int | None, typer.Option("--beam-size", help="Of a beam search; greedy without.")] = None,
@@ -82,22 +96,29 @@ def command(
       pytorch-to-mlx transcribe whisper-mlx rede.flac --language german --task translate --beam-size 5
 
       pytorch-to-mlx transcribe whisper-mlx hours.flac --vad silero-mlx   # docs/voice-activity.md makes the detector
+
+      pytorch-to-mlx transcribe whisper-mlx --stream mic --language en
+
+      ffmpeg -i URL -f s16le -ar 16000 -ac 1 - | pytorch-to-mlx transcribe whisper-mlx --stream -
     """
     import json
 
     from pytorch_to_mlx.cli.output import load_model
+    from pytorch_to_mlx.cli.streaming import check_stream, listen, open_source, spoken_name
     from pytorch_to_mlx.errors import UsageError
     from pytorch_to_mlx.presentation.transcripts import Layout, as_result, write
+    from pytorch_to_mlx.service.streaming import Recogniser
     from pytorch_to_mlx.service.voice_activity import load_detector
     from pytorch_to_mlx.tasks import Transcriber
 
     layout = Layout(highlight, width, count, per_line)
-    if layout != Layout() and not words:
+    if layout != Layout() and not (words or stream):
         raise UsageError("subtitles are laid out by words; add --word-timestamps")
     chosen = FORMATS if formats == "all" else tuple(formats.split(","))
     if unknown := [each for each in chosen if each not in FORMATS]:
         raise UsageError(f"--format {unknown[0]}: there are {', '.join(FORMATS)} and all")
-    targets = _targets(recordings, output, chosen)
+    check_stream(recordings, step=step, rate=rate, clips=clips, asked=stream)
+    targets = _targets([spoken_name(path) if stream else path for path in recordings], output, chosen)
     settings: dict[str, Any] = {
         "task": task,
         "beam_size": beam_size,
@@ -112,12 +133,17 @@ def command(
         "carry_initial_prompt": carry,
         "condition_on_previous_text": condition,
         "suppress_tokens": _numbers("--suppress-tokens", suppress, int),
-        "word_timestamps": words,
+        "word_timestamps": words or stream,
         "clip_timestamps": _numbers("--clip-timestamps", clips, float),
         "hallucination_silence_threshold": silence,
     }
+    source = open_source(recordings[0], rate) if stream else None
     model = load_model(folder, Transcriber, "recogniser of speech", "openai/whisper-tiny")
     detector = None if vad is None else load_detector(vad)
+    if source is not None:
+        recogniser = Recogniser(model, detector=detector, language=language, seed=seed, **settings)
+        listen(recogniser, source, recordings[0], step, [*targets[0]], layout, as_json=as_json)
+        return
     found: dict[str, Any] = {}
     for path, files in zip(recordings, targets, strict=True):
         transcript = _heard(
