@@ -348,6 +348,9 @@ class Model:
     def __init__(self, *languages: str) -> None:
         self.languages, self.asked = list(languages), []
 
+    def known_language(self, language: str) -> str | None:
+        return language
+
     def transcribe(self, audio: Audio, *, language: str | None = None, **settings: object) -> Transcript:
         self.asked.append({"seconds": audio.seconds, "language": language} | settings)
         words = (Word(" a", 0.1, 0.2, 1.0), Word(" b", audio.seconds - 0.2, audio.seconds - 0.1, 1.0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from pytorch_to_mlx.hub import resolve
 from pytorch_to_mlx.models.whisper.config import PUBLISHED
 from pytorch_to_mlx.models.whisper.vocabulary import FILE, Vocabulary
 from pytorch_to_mlx.report import CaseResult, ParityReport
-from pytorch_to_mlx.validation import recorded_upstream
+from pytorch_to_mlx.validation import compare, recorded_upstream
 
 REFERENCE = registry.get("whisper").reference
 AUDIO = Path(__file__).parents[3] / "shared" / "audio"
@@ -83,6 +83,18 @@ def test_tokens_transcripts_and_words_are_upstreams(proven: Proven) -> None:
     transcripts = [tap for case in proven.cases("transcribe") for tap in case.taps]
     assert len(proven.cases("words")) == 1 + len(recordings(proven.variant)) and len(proven.cases("transcribe")) == 2
     assert all(tap.kind == "exact" and tap.error == 0 for tap in [*words, *transcripts])
+
+
+@pytest.mark.parametrize(("bits", "limit"), [(8, 0.02), (4, 0.2)])
+def test_quantized_logits(proven: Proven, tmp_path: Path, bits: int, limit: float) -> None:
+    """How many tokens agree is measured by benchmarks/whisper_quantized.py."""
+    convert(proven.source, tmp_path / "quantized", dtype="float32", quantize=True, q_bits=bits)
+    audio = recordings(proven.variant)
+    recorded = recorded_upstream(read_config(proven.folder), source=str(proven.source), audio=audio)
+    forward = replace(recorded, cases=tuple(case for case in recorded.cases if case.name == "decoder/forward"))
+    (case,) = compare(load(tmp_path / "quantized"), forward, REFERENCE, f"{bits}-bit")
+    (logits,) = [tap for tap in case.taps if tap.name == "logits"]
+    assert case.first_divergence is None and 1e-4 < logits.error <= limit
 
 
 def test_a_changed_weight_is_named_as_first_divergence(proven: Proven) -> None:
