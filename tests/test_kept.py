@@ -28,6 +28,14 @@ def test_samples_are_joined_and_found_again() -> None:
         assert abs(joined.samples[place] - time * rate) < 1
 
 
+@pytest.mark.parametrize("size", [1000, 2000, 2500, 24000, 50000])
+def test_joined_block_by_block(size: int) -> None:
+    samples = np.arange(23000, dtype=np.float32)  # the last span reaches beyond
+    kept = Kept(SPANS)
+    blocks = list(kept.join_blocks((samples[first : first + size] for first in range(0, samples.size, size)), 1000))
+    np.testing.assert_array_equal(np.concatenate(blocks), kept.join(Audio(samples, 1000)).samples)
+
+
 def test_where_spans_meet_a_middle_decides() -> None:
     kept = Kept(SPANS)
     assert kept.original(1.9, 2.05) == (2.9, 3.0)  # most of it in the first

@@ -84,6 +84,8 @@ def test_frames_follow_one_another(size: int) -> None:
     found = speech_probabilities(listening, Audio(samples, RATE))
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-3)
+    some = [samples[first : first + 700] for first in range(0, size, 700)]
+    np.testing.assert_array_equal(speech_probabilities(listening, iter(some)), found)
 
 
 def test_other_rates_are_resampled() -> None:
@@ -95,6 +97,16 @@ def test_other_rates_are_resampled() -> None:
     (span,) = find_speech(loud, Audio(spoken, 48000))
     assert abs(span.start - 1.0) < 0.07 and abs(span.end - 3.0) < 0.07
     assert find_speech(loud, Audio(0.1 * spoken, 48000)) == []
+
+
+def test_some_at_a_time_the_same_is_found() -> None:
+    def loud(frames: mx.array, h: mx.array, c: mx.array) -> tuple[mx.array, mx.array, mx.array]:
+        return mx.abs(frames).mean(axis=1), h, c
+
+    spoken = np.concatenate([np.zeros(RATE), np.full(2 * RATE + 100, 0.9)]).astype(np.float32)
+    (span,) = find_speech(loud, np.array_split(spoken, 7))
+    assert [span] == find_speech(loud, Audio(spoken, RATE)) and span.end == spoken.size / RATE
+    assert find_speech(loud, []) == []
 
 
 def captured(*shapes: tuple[int | str, ...]) -> CapturedModel:

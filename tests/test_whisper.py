@@ -16,6 +16,7 @@ from small_whisper import openai_tensors, transformers_tensors, write_package, w
 
 from pytorch_to_mlx import Audio, convert, load
 from pytorch_to_mlx.audio.blocks import read_blocks
+from pytorch_to_mlx.cli.transcribe import _heard
 from pytorch_to_mlx.errors import AudioError, FolderError, SourceError, UnrecognisedSourceError, UsageError
 from pytorch_to_mlx.models.whisper.alignment import Timing, merge, warp
 from pytorch_to_mlx.models.whisper.config import PUBLISHED, from_json
@@ -25,6 +26,8 @@ from pytorch_to_mlx.models.whisper.rules import History, Rules
 from pytorch_to_mlx.models.whisper.spectrogram import Spectrogram
 from pytorch_to_mlx.models.whisper.vocabulary import FILE, Vocabulary
 from pytorch_to_mlx.models.whisper.weights import OPENAI, TRANSFORMERS
+from pytorch_to_mlx.service.kept import Kept
+from pytorch_to_mlx.service.voice_activity import FOR_TRANSCRIPTION, find_speech
 from pytorch_to_mlx.tasks import Transcriber
 
 RATE = 16000
@@ -290,6 +293,33 @@ def test_transcribe_prints_and_writes(folder: Path, tmp_path: Path) -> None:
     told = json.loads(succeed("transcribe", str(folder), files[0], *options, "--json"))
     written = json.loads((tmp_path / "out" / "one.json").read_text())
     assert told[files[0]]["text"] == written["text"] and written["language"] == "en"
+
+
+def test_files_are_heard_together_where_somebody_speaks(model: WhisperModel, tmp_path: Path) -> None:
+    def loud(frames: mx.array, h: mx.array, c: mx.array) -> tuple[mx.array, mx.array, mx.array]:
+        return (mx.abs(frames).max(axis=1) > 1e-3).astype(mx.float32), h, c
+
+    said = [speech(1, 3.0), speech(2, 3.0)]
+    silence = np.zeros(20 * 16000, np.float32)
+    sounds = [np.concatenate([silence, each.samples, silence]) for each in said]
+    paths = [tmp_path / f"{name}.wav" for name in ("one", "silent", "two")]
+    for path, samples in zip(paths, [sounds[0], silence, sounds[1]], strict=True):
+        Audio(samples, 16000).write(path)
+    settings = {name: value for name, value in GREEDY.items() if name != "language"}
+    one, silent, two = _heard(model, paths, loud, "en", 0, settings, live=False)
+    assert silent.text == "" and silent.segments == ()
+    for found, sound in ((one, sounds[0]), (two, sounds[1])):
+        kept = Kept(find_speech(loud, Audio(sound, 16000), FOR_TRANSCRIPTION))
+        alone = model.transcribe(kept.join(Audio(sound, 16000)), **GREEDY)
+        assert found.text == alone.text and found.text
+        assert 19 < found.segments[0].start < 23.5
+
+
+def test_a_file_that_is_none_is_told_before_any_is_heard(folder: Path, tmp_path: Path) -> None:
+    speech(1, 1.0).write(tmp_path / "one.wav")
+    (tmp_path / "two.wav").write_text("no sound")
+    done = command("transcribe", str(folder), str(tmp_path / "one.wav"), str(tmp_path / "two.wav"))
+    assert done.returncode == 2 and "two.wav" in done.stderr and "-->" not in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -79,10 +79,14 @@ def test_tokens_transcripts_and_words_are_upstreams(proven: Proven) -> None:
     for case in proven.cases("decode"):
         if case.name.endswith(("-greedy", "-beams")):
             assert case.alive["distinct"] >= 50 and case.taps[0].shape == (200,)
+    assert all(case.alive["words"] >= 5 for case in proven.cases("words"))
     words = [tap for case in proven.cases("words") for tap in case.taps if tap.name in ("starts", "ends")]
     transcripts = [tap for case in proven.cases("transcribe") for tap in case.taps]
     assert len(proven.cases("words")) == 1 + len(recordings(proven.variant)) and len(proven.cases("transcribe")) == 2
     assert all(tap.kind == "exact" and tap.error == 0 for tap in [*words, *transcripts])
+    if AUDIO.is_dir():  # texts that end, unlike those of `decode`
+        assert all(case.alive["distinct"] >= 30 for case in proven.cases("transcribe"))
+        assert all(case.alive.get("segments", 2) >= 2 for case in proven.cases("transcribe"))
 
 
 @pytest.mark.parametrize(("bits", "limit"), [(8, 0.02), (4, 0.2)])
@@ -119,6 +123,9 @@ def test_transformers_files_become_the_same_folder(proven: Proven, tmp_path: Pat
     assert first.keys() == second.keys()
     assert all(np.array_equal(first[name], second[name]) for name in first)
     assert (tmp_path / "again" / FILE).read_bytes() == (proven.folder / FILE).read_bytes()
+    if proven.variant == CONTROLLED:
+        report = validate(tmp_path / "again", source=str(tmp_path / "source"), note=print)
+        assert report.passed, report.markdown()
 
 
 @pytest.mark.parity

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pytorch_to_mlx.errors import AudioError
 
+if TYPE_CHECKING:
+    import soundfile
+
 BLOCK_SECONDS = 30
+
+
+def check_audio(path: str | Path) -> None:
+    """Look at the beginning of a file.
+
+    Raises:
+        AudioError: the file does not exist, is not audio, or is empty.
+    """
+    with _opened(path):
+        pass
 
 
 def read_blocks(path: str | Path, rate: int) -> Iterator[np.ndarray]:
@@ -18,8 +33,23 @@ def read_blocks(path: str | Path, rate: int) -> Iterator[np.ndarray]:
     Raises:
         AudioError: the file does not exist, is not audio, or is empty; when the first block is asked for.
     """
-    import soundfile
     import soxr
+
+    with _opened(path) as file:
+        stream = soxr.ResampleStream(file.samplerate, rate, 1) if file.samplerate != rate else None
+        size = BLOCK_SECONDS * file.samplerate
+        for first in range(0, file.frames, size):
+            block = file.read(size, dtype="float32", always_2d=True).mean(axis=1)
+            if not np.isfinite(block).all():
+                raise AudioError(f"{path}: the recording has samples that are not finite numbers")
+            if stream is not None:
+                block = stream.resample_chunk(block, last=first + size >= file.frames)
+            yield block
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[soundfile.SoundFile]:
+    import soundfile
 
     if not Path(path).exists():
         raise AudioError(f"{path}: no such file")
@@ -27,14 +57,19 @@ def read_blocks(path: str | Path, rate: int) -> Iterator[np.ndarray]:
         with soundfile.SoundFile(path) as file:
             if not file.frames:
                 raise AudioError(f"{path}: the recording is empty")
-            stream = soxr.ResampleStream(file.samplerate, rate, 1) if file.samplerate != rate else None
-            size = BLOCK_SECONDS * file.samplerate
-            for first in range(0, file.frames, size):
-                block = file.read(size, dtype="float32", always_2d=True).mean(axis=1)
-                if not np.isfinite(block).all():
-                    raise AudioError(f"{path}: the recording has samples that are not finite numbers")
-                if stream is not None:
-                    block = stream.resample_chunk(block, last=first + size >= file.frames)
-                yield block
+            yield file
     except (OSError, soundfile.LibsndfileError) as error:
         raise AudioError(f"cannot read {path} as audio: {error}") from error
+
+
+def in_blocks(parts: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    """Samples (n,), some at a time, as blocks of `size`, the last of which may be shorter."""
+    kept = np.empty(0, np.float32)
+    for part in parts:
+        kept = np.concatenate([kept, part]) if kept.size else part
+        full = kept.size - kept.size % size
+        for first in range(0, full, size):
+            yield kept[first : first + size]
+        kept = kept[full:]
+    if kept.size:
+        yield kept

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from pytorch_to_mlx.tasks import Segment, Transcript
 
 FORMATS = ("txt", "srt", "vtt", "tsv", "json")
+TOGETHER = 4
+"""Files that are decoded together, and written before the next are begun."""
 SAMPLES = 5
 """At temperatures above 0, as upstream's command line has it."""
 
@@ -85,7 +87,7 @@ def command(
     per_line: Annotated[int | None, typer.Option("--max-words-per-line", help="Words of a subtitle.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of what is drawn at temperatures above 0.")] = 0,
 ) -> None:
-    """Write down what recordings say, phrase by phrase as they are heard.
+    """Write down what recordings say, phrase by phrase as they are heard; of several, four are heard at once.
 
     Examples:
 
@@ -103,6 +105,7 @@ def command(
     """
     import json
 
+    from pytorch_to_mlx.audio.blocks import check_audio
     from pytorch_to_mlx.cli.output import load_model
     from pytorch_to_mlx.cli.streaming import check_stream, listen, open_source, spoken_name
     from pytorch_to_mlx.errors import UsageError
@@ -138,6 +141,8 @@ def command(
         "hallucination_silence_threshold": silence,
     }
     source = open_source(recordings[0], rate) if stream else None
+    for path in () if stream else recordings:
+        check_audio(path)  # before anything is computed
     model = load_model(folder, Transcriber, "recogniser of speech", "openai/whisper-tiny")
     detector = None if vad is None else load_detector(vad)
     if source is not None:
@@ -145,56 +150,66 @@ def command(
         listen(recogniser, source, recordings[0], step, [*targets[0]], layout, as_json=as_json)
         return
     found: dict[str, Any] = {}
-    for path, files in zip(recordings, targets, strict=True):
-        transcript = _heard(
-            model, path, detector, language, seed, settings, aloud=not as_json, name=len(recordings) > 1
-        )
-        for file in files:
-            write(transcript, file, layout)
-        found[str(path)] = as_result(transcript)
+    alone = len(recordings) == 1
+    for first in range(0, len(recordings), TOGETHER):
+        paths = recordings[first : first + TOGETHER]
+        live = alone and not as_json
+        transcripts = _heard(model, paths, detector, language, seed, settings, live=live)
+        for path, files, transcript in zip(paths, targets[first:], transcripts, strict=False):
+            if not (alone or as_json):
+                print(f"{path}:")
+                _print(transcript.segments)
+            for file in files:
+                write(transcript, file, layout)
+            found[str(path)] = as_result(transcript)
     if as_json:
         print(json.dumps(found, ensure_ascii=False))
 
 
 def _heard(
     model: Any,
-    path: Path,
+    paths: Sequence[Path],
     detector: Any,
     language: str | None,
     seed: int,
     settings: dict[str, Any],
     *,
-    aloud: bool,
-    name: bool,
-) -> Transcript:
-    """The transcript of one file, printed as it is heard; with a detector, when all of it is."""
-    from pytorch_to_mlx.audio import Audio, naming
+    live: bool,
+) -> list[Transcript]:
+    """Transcripts of files, decoded together, a block of each in memory at a time; where `live`, of one file, printed
+    as it is heard, or with a detector, when all of it is."""
+    from pytorch_to_mlx.audio.blocks import read_blocks
     from pytorch_to_mlx.cli.output import count_progress
     from pytorch_to_mlx.service.kept import Kept
-    from pytorch_to_mlx.service.voice_activity import FOR_TRANSCRIPTION, find_speech
+    from pytorch_to_mlx.service.voice_activity import FOR_TRANSCRIPTION, RATE, find_speech
     from pytorch_to_mlx.tasks import Transcript
 
-    if aloud and name:
-        print(f"{path}:")
-    with naming(path), count_progress() as progress:
+    with count_progress() as progress:
 
-        def heard(segments: Sequence[Segment], done: float, total: float) -> None:
-            progress(f"{path.name} (s)", int(done), int(total))
-            if aloud and detector is None:
-                _print(segments)
+        def hearing(path: Path) -> Callable[[Sequence[Segment], float, float], None]:
+            def heard(segments: Sequence[Segment], done: float, total: float) -> None:
+                progress(f"{path.name} (s)", int(done), int(total))
+                if live and detector is None:
+                    _print(segments)
+
+            return heard
 
         if detector is None:
-            return model.transcribe(path, language=language, seed=seed, heard=heard, **settings)
-        audio = Audio.read(path)
-        spans = find_speech(detector, audio, FOR_TRANSCRIPTION)
-        if not spans:
-            return Transcript("", language or "", ())
-        kept = Kept(spans)
-        joined = model.transcribe(kept.join(audio), language=language, seed=seed, heard=heard, **settings)
-        transcript = kept.restore(joined)
-        if aloud:
-            _print(transcript.segments)
-        return transcript
+            return model.transcribe_all(paths, language=language, seed=seed, heard=[*map(hearing, paths)], **settings)
+        kept = {path: Kept(find_speech(detector, read_blocks(path, RATE), FOR_TRANSCRIPTION)) for path in paths}
+        spoken = [path for path in paths if kept[path].spans]
+        found = model.transcribe_all(
+            [kept[path].join_blocks(read_blocks(path, RATE), RATE) for path in spoken],
+            language=language,
+            seed=seed,
+            heard=[*map(hearing, spoken)],
+            **settings,
+        )
+        restored = {path: kept[path].restore(each) for path, each in zip(spoken, found, strict=True)}
+        transcripts = [restored.get(path, Transcript("", language or "", ())) for path in paths]
+        if live:
+            _print(transcripts[0].segments)
+        return transcripts
 
 
 def _print(segments: Sequence[Segment]) -> None:

@@ -1,6 +1,6 @@
 """Whisper as openai-whisper 20250625 has it. Cases and taps are told in _whisper.py.
 
-A checkpoint is OpenAI's file, `tiny.pt` and so on.
+A checkpoint is OpenAI's file, `tiny.pt` and so on, or a folder in transformers' layout.
 """
 
 import logging
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import _whisper
+import _whisper_folder
 import torch
 import whisper
 from _recording import Case, Recording, arguments
@@ -26,6 +27,8 @@ VARIANTS = (
     "large-v3",
     "large-v3-turbo",
 )
+FOLDERS = ("distil-small.en", "distil-medium.en", "distil-large-v2", "distil-large-v3", "other")
+"""Variants that OpenAI has no files of."""
 SMALL = ModelDimensions(
     n_mels=80, n_audio_ctx=30, n_audio_state=64, n_audio_head=2, n_audio_layer=2,
     n_vocab=51865, n_text_ctx=448, n_text_state=64, n_text_head=2, n_text_layer=2,
@@ -55,7 +58,9 @@ def export(variant: str, path: Path, seed: int) -> None:
 
 
 def load(variant: str, path: Path) -> Whisper:
-    """Upstream's model of a file, with the alignment heads that it would have loaded by its name."""
+    """Upstream's model of a file, with the alignment heads that it would have loaded by its name; or of a folder."""
+    if path.is_dir():
+        return _whisper_folder.load(path)
     model = whisper.load_model(str(path), device="cpu")
     model.set_alignment_heads(whisper._ALIGNMENT_HEADS[variant])
     return model.float().eval()
@@ -71,8 +76,10 @@ def small(seed: int) -> Whisper:
 def main() -> None:
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
-    args = arguments(__doc__, VARIANTS)
+    args = arguments(__doc__, (*VARIANTS, *FOLDERS))
     if args.verb == "export":
+        if args.variant in FOLDERS:
+            raise SystemExit(f"{args.variant}: seeded files are written of {', '.join(VARIANTS)}")
         return export(args.variant, args.out, args.seed)
     with tempfile.TemporaryDirectory() as room:
         path = args.checkpoint or Path(room) / f"{args.variant}.pt"
@@ -81,8 +88,10 @@ def main() -> None:
         else:
             if args.checkpoint is None:
                 export(args.variant, path, args.seed)
-            model, dims = load(args.variant, path), dimensions(args.variant)
-        recording = Recording("whisper", args.variant, [path] if args.checkpoint else [], PACKAGES, args.seed)
+            model = load(args.variant, path)
+            dims = model.dims
+        files = [] if args.checkpoint is None else _whisper_folder.originals(path) if path.is_dir() else [path]
+        recording = Recording("whisper", args.variant, files, PACKAGES, args.seed)
         if args.small:
             recording.describe(shapes(SMALL), {"dims": vars(dims)})
         cases = [Case.read(each, args.seconds) for each in args.audio]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
 from math import inf
@@ -52,6 +52,19 @@ class Kept:
         if not sum(part.size for part in parts):
             raise AudioError("nothing of the recording is kept: nobody speaks in it")
         return Audio(np.concatenate(parts), audio.rate)
+
+    def join_blocks(self, blocks: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
+        """As `join`, of samples (n,) that come some at a time."""
+        parts = iter([(round(s.start * rate), round(s.end * rate)) for s in self.spans])
+        part, first = next(parts, None), 0
+        for block in blocks:
+            last = first + block.size
+            while part is not None and part[0] < last:
+                yield block[max(part[0] - first, 0) : part[1] - first]
+                if part[1] > last:
+                    break
+                part = next(parts, None)
+            first = last
 
     def original(self, start: float, end: float, *, edge: float = inf) -> tuple[float, float]:
         """When something was said that is heard from `start` to `end` of the joined recording, in seconds.

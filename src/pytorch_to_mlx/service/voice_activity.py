@@ -7,7 +7,7 @@ spans of its probabilities are those of silero_vad/utils_vad.py, of silero-vad 6
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +17,7 @@ import mlx.core as mx
 import numpy as np
 
 from pytorch_to_mlx.audio import Audio
+from pytorch_to_mlx.audio.blocks import in_blocks
 from pytorch_to_mlx.captured import CapturedModel
 from pytorch_to_mlx.errors import FolderError, UsageError
 from pytorch_to_mlx.loading import load
@@ -119,23 +120,28 @@ def example() -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (frames, h, c), {}
 
 
-def speech_probabilities(detector: Detector, audio: Audio) -> np.ndarray:
+def speech_probabilities(detector: Detector, audio: Audio | Iterable[np.ndarray]) -> np.ndarray:
     """How likely somebody speaks in each 512 samples at 16 kHz, the last filled with silence: (frames,), float32.
 
     As upstream streams: each frame is heard with the 64 samples before it, and states go on from frame to frame.
+
+    Args:
+        audio: a recording, or its samples at 16 kHz, some at a time.
     """
-    samples = audio.resampled(RATE).samples
     context, h, c = np.zeros(CONTEXT, np.float32), mx.zeros(STATE), mx.zeros(STATE)
     found = []
-    for first in range(0, samples.size, BLOCK * FRAME):
-        block = samples[first : first + BLOCK * FRAME]
+    for block in in_blocks(_samples(audio), BLOCK * FRAME):
         heard = np.concatenate([context, block, np.zeros(-block.size % FRAME, np.float32)])
         context = heard[-CONTEXT:]
         frames = np.lib.stride_tricks.sliding_window_view(heard, CONTEXT + FRAME)[::FRAME]
         probabilities, h, c = detector(mx.array(frames), h, c)
         mx.eval(probabilities, h, c)
         found.append(np.array(probabilities))
-    return np.concatenate(found)
+    return np.concatenate(found) if found else np.empty(0, np.float32)
+
+
+def _samples(audio: Audio | Iterable[np.ndarray]) -> Iterable[np.ndarray]:
+    return [audio.resampled(RATE).samples] if isinstance(audio, Audio) else audio
 
 
 def speech_spans(
@@ -153,10 +159,20 @@ def speech_spans(
     return [Span(start / RATE, end / RATE) for start, end in runs]
 
 
-def find_speech(detector: Detector, audio: Audio, rules: SpeechRules | None = None) -> list[Span]:
-    """Where somebody speaks in a recording; an empty list if nobody does."""
-    audio = audio.resampled(RATE)
-    return speech_spans(speech_probabilities(detector, audio), rules, samples=audio.samples.size)
+def find_speech(
+    detector: Detector, audio: Audio | Iterable[np.ndarray], rules: SpeechRules | None = None
+) -> list[Span]:
+    """Where somebody speaks in a recording, or in its samples at 16 kHz, some at a time; empty if nobody does."""
+    samples = 0
+
+    def counted() -> Iterator[np.ndarray]:
+        nonlocal samples
+        for block in _samples(audio):
+            samples += block.size
+            yield block
+
+    probabilities = speech_probabilities(detector, counted())
+    return speech_spans(probabilities, rules, samples=samples)
 
 
 def _runs(probabilities: Sequence[float], samples: int, rules: SpeechRules) -> list[tuple[int, int]]:

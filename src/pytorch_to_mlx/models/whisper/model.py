@@ -27,6 +27,7 @@ from pytorch_to_mlx.tasks import Transcript
 
 AT_ONCE = 4
 """Recordings whose windows are decoded together: more gain little."""
+Recorded = Audio | str | Path | Iterable[np.ndarray]
 SETTINGS = tuple(field.name for field in fields(Options))
 
 
@@ -48,7 +49,7 @@ class WhisperModel:
 
     def transcribe(
         self,
-        audio: Audio | str | Path,
+        audio: Recorded,
         *,
         language: str | None = None,
         seed: int = 0,
@@ -59,7 +60,8 @@ class WhisperModel:
         """Write down what a recording says.
 
         Args:
-            audio: a recording, or a file of any length, of which memory holds 30 s.
+            audio: a recording; a file of any length, of which memory holds 30 s; or samples (n,) at 16 kHz, some at a
+                time.
             language: name or code; None to hear it from the first 30 s.
             seed: of what is drawn at temperatures above 0.
             noise: instead of the seed's.
@@ -75,18 +77,30 @@ class WhisperModel:
         return _finished([work.run()], self.decoder)[0]
 
     def transcribe_all(
-        self, recordings: Sequence[Audio | str | Path], *, language: str | None = None, seed: int = 0, **settings: Any
+        self,
+        recordings: Sequence[Recorded],
+        *,
+        language: str | None = None,
+        seed: int = 0,
+        heard: Sequence[Heard] | None = None,
+        **settings: Any,
     ) -> list[Transcript]:
-        """As `transcribe`, of several recordings, whose windows are decoded together."""
+        """As `transcribe`, of several recordings, `AT_ONCE` of which are decoded together.
+
+        Args:
+            heard: of each recording.
+        """
         options = self._options(settings)
         found: list[Transcript] = []
         for first in range(0, len(recordings), AT_ONCE):
-            part = recordings[first : first + AT_ONCE]
-            works = [self._transcription(each, language, options, SeededNoise(seed), None) for each in part]
+            works = [
+                self._transcription(each, language, options, SeededNoise(seed), heard[first + place] if heard else None)
+                for place, each in enumerate(recordings[first : first + AT_ONCE])
+            ]
             found += _finished([work.run() for work in works], self.decoder)
         return found
 
-    def detect_language(self, audio: Audio | str | Path) -> dict[str, float]:
+    def detect_language(self, audio: Recorded) -> dict[str, float]:
         """How likely each language is that is spoken in the first 30 s, by code, the likeliest first."""
         return self._detected(Spectrogram(_blocks(audio), self.config.n_mels))
 
@@ -95,7 +109,7 @@ class WhisperModel:
         return dict(sorted(found.items(), key=lambda pair: -pair[1]))
 
     def _transcription(
-        self, audio: Audio | str | Path, language: str | None, options: Options, noise: Noise, heard: Heard | None
+        self, audio: Recorded, language: str | None, options: Options, noise: Noise, heard: Heard | None
     ) -> Transcription:
         if language is not None:
             language = language_code(language, len(self.languages))
@@ -113,8 +127,10 @@ class WhisperModel:
         return options
 
 
-def _blocks(audio: Audio | str | Path) -> Iterable[np.ndarray]:
-    return [audio.resampled(RATE).samples] if isinstance(audio, Audio) else read_blocks(audio, RATE)
+def _blocks(audio: Recorded) -> Iterable[np.ndarray]:
+    if isinstance(audio, Audio):
+        return [audio.resampled(RATE).samples]
+    return read_blocks(audio, RATE) if isinstance(audio, (str, Path)) else audio
 
 
 def _finished(works: Sequence[Generator[Request, Decoded, Transcript]], decoder: WindowDecoder) -> list[Transcript]:
