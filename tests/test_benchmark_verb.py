@@ -20,7 +20,7 @@ from pytorch_to_mlx.benchmark import measuring
 from pytorch_to_mlx.benchmark.contender import Contender
 from pytorch_to_mlx.benchmark.contenders.serving import Setting, Stopwatch
 from pytorch_to_mlx.benchmark.page import benchmark_html
-from pytorch_to_mlx.benchmark.race import Plan, run
+from pytorch_to_mlx.benchmark.race import Entrant, Plan, run
 from pytorch_to_mlx.benchmark.results import (
     COLD,
     FIRST,
@@ -36,6 +36,7 @@ from pytorch_to_mlx.benchmark.results import (
     spread,
 )
 from pytorch_to_mlx.benchmark.steps import Asked, Hearing, Speaking
+from pytorch_to_mlx.benchmark.subjects import files_of
 from pytorch_to_mlx.benchmark.tables import contender_rows, disturbance, item_rows, probe_rows, stage_rows
 from pytorch_to_mlx.benchmark.workload import Choice, Item
 from pytorch_to_mlx.errors import BenchmarkError
@@ -63,7 +64,8 @@ def raced(
     def how(each: Contender) -> Asked:
         return Hearing(each, Choice(), recordings) if hears else Speaking(each, CLONING)
 
-    told = {each: (how(each), Setting(str(model), "" if hears else "prompt.wav")) for each in entrants}
+    setting = Setting(str(model), "" if hears else "prompt.wav")
+    told = {each: Entrant(how(each), setting, files_of(model)) for each in entrants}
     heard = {"note": lambda line: None, "progress": lambda what, done, total: None, **more}
     run(race, told, ITEMS, plan or Plan(runs=3, warmup=1, cold_starts=2), folder, **heard)
     return race
@@ -346,6 +348,9 @@ def test_upstreams_files_are_asked_for(
         (["{crepe}"], "a pitch tracker has no benchmark; there are some for text to speech and transcription"),
         (["voice_encoder"], "a speaker encoder has no benchmark"),
         (["{crepe}", "nowhere"], "none of the models can be measured"),
+        (["kokoro", "kokoro"], "kokoro is named twice"),
+        (["kokoro", "--dtype", "float12"], "--dtype float12: there are float32"),
+        (["{kokoro}", "--work", "nowhere"], "--work nowhere: there is no such folder"),
         (["kokoro:v9"], "kokoro:v9: kokoro has v1.0, v1.1-zh"),
         (["kokoro"], "install it with: pytorch-to-mlx reference install kokoro"),
         (["{kokoro}", "--against", "nobody"], "--against nobody: there are pytorch, mlx-audio"),
@@ -358,7 +363,7 @@ def test_upstreams_files_are_asked_for(
         (["{kokoro}", "--source", "x=y"], "--source x=y: x is not among"),
         (["{kokoro}", "{crepe}", "--source", "y"], "--source y: say of which model"),
         (["compare-tts", "{kokoro}", "--against", "pytorch"], "compare-tts compares models"),
-        (["compare-tts", "{kokoro}", "{kokoro}"], "two of the folders have the same name"),
+        (["compare-tts", "{kokoro}", "{kokoro}"], "kokoro-mlx is named twice"),
     ],
 )
 def test_what_makes_no_sense_is_one_line(

@@ -16,7 +16,6 @@ from pytorch_to_mlx.benchmark.steps import Asked
 from pytorch_to_mlx.benchmark.workload import Item
 from pytorch_to_mlx.errors import BenchmarkError, PytorchToMlxError
 
-Entrants = Mapping[Contender, tuple[Asked, Setting]]
 Note = Callable[[str], None]
 Progress = Callable[[str, int, int], None]
 T = TypeVar("T")
@@ -46,6 +45,23 @@ class Plan:
         return f"{several(self.runs, 'run')} in turns {warm}, {cold}, {several(self.threads, 'thread')}"
 
 
+@dataclass(frozen=True)
+class Entrant:
+    """How a contender is asked, what it is told when it starts, and the files that it loads."""
+
+    asked: Asked
+    setting: Setting
+    files: tuple[Path, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of its files."""
+        return sum(path.stat().st_size for path in self.files)
+
+
+Entrants = Mapping[Contender, Entrant]
+
+
 def run(
     race: Race, entrants: Entrants, items: Sequence[Item], plan: Plan, audio: Path, note: Note, progress: Progress
 ) -> None:
@@ -53,7 +69,7 @@ def run(
 
     Args:
         race: what is known before; it gets an entrant for each contender that came through, and who did not.
-        entrants: how each contender is asked, and its setting; the first is compared with the others.
+        entrants: how each contender is asked; the first is compared with the others.
         items: what each does.
         plan: how often.
         audio: a folder for what is said in the last run.
@@ -81,9 +97,7 @@ class Run:
 
     def all(self) -> None:
         """Every phase."""
-        self.measured = {
-            each: Measured(each.name, folder_size(Path(setting.model))) for each, (_, setting) in self.entrants.items()
-        }
+        self.measured = {each: Measured(each.name, entrant.size) for each, entrant in self.entrants.items()}
         for number in range(self.plan.cold_starts):
             for contender in self._in_turn(number):
                 self.note(f"{contender.name}: cold start {number + 1} of {self.plan.cold_starts}")
@@ -106,33 +120,34 @@ class Run:
         return names[number:] + names[:number]
 
     def _start_cold(self, contender: Contender) -> None:
-        asked, setting = self.entrants[contender]
-        with started(contender, setting) as child:
+        entrant = self.entrants[contender]
+        with started(contender, entrant.setting) as child:
             self._keep_start(contender, child)
-            self.measured[contender].add([Reading(COLD, "", asked.cold(child, self.items[0]))])
+            self.measured[contender].add([Reading(COLD, "", entrant.asked.cold(child, self.items[0]))])
 
     def _load(self, contender: Contender, stack: ExitStack) -> None:
-        asked, setting = self.entrants[contender]
+        entrant = self.entrants[contender]
         self.note(f"{contender.name}: loads and warms up")
-        child = self.children[contender] = stack.enter_context(started(contender, setting))
+        child = self.children[contender] = stack.enter_context(started(contender, entrant.setting))
         self._keep_start(contender, child)
         for _ in range(self.plan.warmup):
-            asked.warm_up(child, self.items[0])
+            entrant.asked.warm_up(child, self.items[0])
 
     def _keep_start(self, contender: Contender, child: Child) -> None:
         taken = (Reading(IMPORT, "", child.loaded["import"]), Reading(LOAD, "", child.loaded["load"]))
         self.measured[contender].add(taken)
 
     def _round(self, number: int) -> None:
-        steps = next(iter(self.entrants.values()))[0].steps(self.items)
+        steps = next(iter(self.entrants.values())).asked.steps(self.items)
+        what = f"{self.race.title}: runs"
         for done, step in enumerate(steps):
-            self.progress("runs", number * len(steps) + done, self.plan.runs * len(steps))
+            self.progress(what, number * len(steps) + done, self.plan.runs * len(steps))
             for contender in self._in_turn(number):
                 self._attempt(contender, lambda contender=contender, step=step: self._measure(contender, step, number))
-        self.progress("runs", (number + 1) * len(steps), self.plan.runs * len(steps))
+        self.progress(what, (number + 1) * len(steps), self.plan.runs * len(steps))
 
     def _measure(self, contender: Contender, step: tuple[str, Item | None], number: int) -> None:
-        asked, child, found = self.entrants[contender][0], self.children[contender], self.measured[contender]
+        asked, child, found = self.entrants[contender].asked, self.children[contender], self.measured[contender]
         found.add(asked.measure(child, step))
         if number == self.plan.runs - 1 and step[1]:
             path = self.audio / f"{len(found.audio)}-{list(self.entrants).index(contender)}.wav"
@@ -150,8 +165,3 @@ class Run:
             self.race.left_out[contender.name] = str(error)
             self.note(f"{contender.name} is left out: {error}")
             del self.measured[contender]
-
-
-def folder_size(model: Path) -> int:
-    """Bytes of a file, or of a folder's files."""
-    return sum(path.stat().st_size for path in (model, *model.rglob("*")) if path.is_file())

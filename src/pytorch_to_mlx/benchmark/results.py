@@ -92,6 +92,7 @@ class Race:
         entrants: what was measured of each; ours first where there are others.
         left_out: who did not take part, and why, with the way out.
         side_by_side: whether its entrants are different models, of which none is ours beside others.
+        asked: the plan, the workload, and each contender's setting: enough to ask the same again.
     """
 
     title: str
@@ -102,6 +103,7 @@ class Race:
     entrants: list[Measured] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     side_by_side: bool = False
+    asked: dict[str, Any] = field(default_factory=dict)
 
     @property
     def speaks(self) -> bool:

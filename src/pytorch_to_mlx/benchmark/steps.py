@@ -11,6 +11,7 @@ from pytorch_to_mlx.benchmark.contender import Contender
 from pytorch_to_mlx.benchmark.process import Child
 from pytorch_to_mlx.benchmark.results import FIRST, LATENCY, SPEED, TOKEN, VOICE, Reading
 from pytorch_to_mlx.benchmark.workload import Choice, Item
+from pytorch_to_mlx.errors import BenchmarkError
 
 Step = tuple[str, Item | None]
 """What is done, and with which item."""
@@ -43,7 +44,11 @@ class Asked(ABC):
 
     @abstractmethod
     def measure(self, child: Child, step: Step) -> Iterator[Reading]:
-        """Do a step; it gives nothing where the contender does no such thing."""
+        """Do a step; it gives nothing where the contender does no such thing.
+
+        Raises:
+            BenchmarkError: it failed, or gave nothing that could be measured.
+        """
 
     def keep(self, child: Child, step: Step, path: Path) -> bool:
         """Write the audio that a step just gave as WAV; false if it gave none."""
@@ -73,6 +78,8 @@ class Speaking(Asked):
                 yield Reading(VOICE, "", child.ask("voice")["seconds"])
         elif what == "whole":
             reply = child.ask("synthesize", self._limit(item), text=self._text(item))
+            if not reply["audio"]:
+                raise BenchmarkError("it said nothing")
             yield from whole(reply, item, reply["audio"])
             if not self.contender.streams:
                 yield Reading(FIRST, item.name, reply["seconds"])

@@ -12,7 +12,8 @@ from typing import Any
 from pytorch_to_mlx.errors import UsageError
 
 FOLDER = Path(__file__).parent / "workloads"
-FILES = {"text to speech": "text-to-speech.toml", "transcription": "transcription.toml"}
+SPEECH = "text to speech"
+FILES = {SPEECH: "text-to-speech.toml", "transcription": "transcription.toml"}
 """The default one of each task that has a benchmark."""
 
 
@@ -79,15 +80,22 @@ class Workload:
         known = {name: told.pop(name) for name in ("tokens_per_second", "clones", "continues") if name in told}
         return Choice(told, **known)
 
+    @property
+    def names(self) -> list[str]:
+        """Of its items."""
+        return [item.name for item in self.items]
+
+    def __str__(self) -> str:
+        return f"the workload {self.name} has {', '.join(self.names)}"
+
     def only(self, names: Collection[str]) -> Workload:
-        """With some of the items.
+        """With those of its items that are named.
 
         Raises:
-            UsageError: there is no such item.
+            UsageError: it has none of them.
         """
-        known = [item.name for item in self.items]
-        if unknown := [name for name in names if name not in known]:
-            raise UsageError(f"--only {unknown[0]}: the workload {self.name} has {', '.join(known)}")
+        if not set(names) & set(self.names):
+            raise UsageError(f"--only {', '.join(names)}: {self}")
         return replace(self, items=tuple(item for item in self.items if item.name in names))
 
 
