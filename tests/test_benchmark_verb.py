@@ -22,6 +22,7 @@ from pytorch_to_mlx.benchmark.contenders.serving import Setting, Stopwatch
 from pytorch_to_mlx.benchmark.page import benchmark_html
 from pytorch_to_mlx.benchmark.race import Entrant, Plan, run
 from pytorch_to_mlx.benchmark.results import (
+    AUDIO,
     COLD,
     FIRST,
     IMPORT,
@@ -51,6 +52,8 @@ def raced(
     plan: Plan | None = None,
     hears: bool = False,
     side_by_side: bool = False,
+    options: dict[str, Any] | None = None,
+    exact: bool = False,
     **more: Any,
 ) -> Race:
     """What a race of contenders finds."""
@@ -64,7 +67,7 @@ def raced(
     def how(each: Contender) -> Asked:
         return Hearing(each, Choice(), recordings) if hears else Speaking(each, CLONING)
 
-    setting = Setting(str(model), "" if hears else "prompt.wav")
+    setting = Setting(str(model), "" if hears else "prompt.wav", options=options or {}, exact=exact)
     told = {each: Entrant(how(each), setting, files_of(model)) for each in entrants}
     heard = {"note": lambda line: None, "progress": lambda what, done, total: None, **more}
     run(race, told, ITEMS, plan or Plan(runs=3, warmup=1, cold_starts=2), folder, **heard)
@@ -85,13 +88,15 @@ def write_wav(path: Path, seconds: float) -> Path:
 def test_everybody_does_a_step_before_anybody_does_the_next(tmp_path: Path) -> None:
     raced(tmp_path, fake(tmp_path, "a"), fake(tmp_path, "b", streams=False), plan=Plan(2, warmup=1, cold_starts=1))
     cold = [line for each in "ab" for line in (f"{each} load", f"{each} voice", f"{each} first One. 50")]
-    warm = [line for each in "ab" for line in (f"{each} load", f"{each} voice", f"{each} whole One. 50")]
-    assert asked(tmp_path)[:12] == cold + warm
+    texts = [f"{what} {text}" for text in ("One. 50", "One and two. 100") for what in ("whole", "first")]
+    begins = ["load", "voice"]
+    warm = [f"a {each}" for each in begins + texts] + [f"b {each}" for each in begins + texts[::2]]
+    assert asked(tmp_path)[:22] == cold + cold + warm, "one start unmeasured; all steps warm up"
     first = ["a voice", "b voice", "a whole One. 50", "b whole One. 50", "a first One. 50"]
     first += ["a whole One and two. 100", "b whole One and two. 100", "a first One and two. 100"]
     second = ["b voice", "a voice", "b whole One. 50", "a whole One. 50", "a first One. 50"]
     second += ["b whole One and two. 100", "a whole One and two. 100", "a first One and two. 100"]
-    assert asked(tmp_path)[12:] == first + second, "each run begins with another contender"
+    assert asked(tmp_path)[22:] == first + second, "each run begins with another contender"
 
 
 def test_what_replies_tell(tmp_path: Path) -> None:
@@ -99,10 +104,10 @@ def test_what_replies_tell(tmp_path: Path) -> None:
     for each in (whole, late):
         assert {measure: sorted(items) for measure, items in each.measures.items()} == {
             **{measure: [""] for measure in (IMPORT, LOAD, COLD, VOICE, PEAK)},
-            **{measure: ["long", "short"] for measure in (LATENCY, SPEED, FIRST, TOKEN)},
+            **{measure: ["long", "short"] for measure in (LATENCY, SPEED, FIRST, TOKEN, AUDIO)},
         }
         assert {len(each.of(measure, "long")) for measure in (LATENCY, SPEED, FIRST)} == {3}
-        assert len(each.of(COLD)) == 2 and len(each.of(LOAD)) == 3
+        assert len(each.of(COLD)) == 2 and len(each.of(LOAD)) == 2, "of the cold starts alone"
         assert each.size == 1000 and len(each.facts["gflops"]) > 3
         assert min(each.stages["flow"]["long"]) >= 0.02 and min(each.stages["prefill"]["long"]) >= 0.02
         for speed, latency in zip(each.of(SPEED, "long"), each.of(LATENCY, "long"), strict=True):
@@ -218,7 +223,8 @@ def test_tables(race: Race) -> None:
     disturbed.facts["gflops"] = [180.0, 350.0]
     assert disturbance(replace(race, entrants=[disturbed])) == ""
     alone = replace(race, side_by_side=True)
-    assert len(item_rows(alone)[0]) == 5
+    assert item_rows(alone)[0] == ["contender", "text", "latency, s", SPEED, "first audio, s", "audio, s"]
+    assert item_rows(alone)[1][0][5] == "1.00 (1.00 to 1.00)"
 
 
 def test_json(race: Race) -> None:

@@ -35,6 +35,7 @@ class Contender:
         dtypes: that it computes in.
         converter: the script, and its environment, that makes its files of upstream's (`convert CHECKPOINT FOLDER
             DTYPE`); None where it loads upstream's.
+        remarks: what is not as in the others, without a stop.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Contender:
     variants: tuple[str, ...] = ("*",)
     dtypes: tuple[str, ...] = ("float32",)
     converter: tuple[str, str] | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def python(self) -> Path:
@@ -114,6 +116,7 @@ OTHERS: Mapping[str, Mapping[str, Contender]] = {
             "mlx-audio",
             variants=("english",),
             converter=("chatterbox_mlx_audio.py", "mlx-audio"),
+            remarks=("it applies no watermark, which the others do",),
         ),
     },
     "kokoro": {
@@ -146,6 +149,10 @@ OTHERS: Mapping[str, Mapping[str, Contender]] = {
             variants=("*-base",),
             dtypes=("float32", "bfloat16"),
             converter=("qwen3_tts_mlx_audio.py", "mlx-audio"),
+            remarks=(
+                "it prepares no voice: its first synthesis encodes the recording, later ones hear its speaker again",
+                "to time frames, each is evaluated once more than by itself, and counts before its code predictor",
+            ),
         ),
     },
     "qwen3_tts_tokenizer_25hz": {

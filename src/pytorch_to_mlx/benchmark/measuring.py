@@ -6,15 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from pytorch_to_mlx.benchmark.contender import OTHERS, Contender, ours
+from pytorch_to_mlx.benchmark.contender import OTHERS, OURS, Contender, ours
 from pytorch_to_mlx.benchmark.contenders.serving import Setting
 from pytorch_to_mlx.benchmark.race import Entrant, Note, Plan, Progress, run
 from pytorch_to_mlx.benchmark.recordings import find
 from pytorch_to_mlx.benchmark.results import Race
 from pytorch_to_mlx.benchmark.steps import Hearing, Speaking
 from pytorch_to_mlx.benchmark.subjects import Subject, files_of
-from pytorch_to_mlx.benchmark.workload import SPEECH, Item, Workload, default
+from pytorch_to_mlx.benchmark.workload import SPEECH, Choice, Item, Workload, default
 from pytorch_to_mlx.errors import PytorchToMlxError, UsageError
+from pytorch_to_mlx.validation import precision
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def benchmark(subject: Subject, request: Request, work: Path, said: Path, note: 
     """
     config = subject.config
     setter = Setter(request, request.workload(config.task), work)
-    race = setter.race(subject.name, subject.about)
+    race = setter.race(subject.name, subject.about, [subject])
     own = ours(config.model_type, config.task)
     entrants = {own: setter.entrant(own, subject, subject.folder, files_of(subject.folder))}
     known = OTHERS.get(config.model_type, {})
@@ -93,6 +94,10 @@ def benchmark(subject: Subject, request: Request, work: Path, said: Path, note: 
         except PytorchToMlxError as error:
             race.left_out[contender.name] = str(error)
             note(f"{subject.name}: {contender.name} is left out: {error}")
+    if config.quantization is not None and len(entrants) > 1:
+        race.remarks.append(
+            f"{OURS} computes with quantized weights ({precision(config)}), the others in {config.dtype}."
+        )
     setter.run(race, entrants, said, note, progress)
     return race
 
@@ -102,7 +107,8 @@ def compare(
 ) -> Race:
     """Measure speech models side by side on one set of texts; the arguments and errors are those of `benchmark`."""
     setter = Setter(request, request.workload(SPEECH), work)
-    race = setter.race("Speech models side by side", "; ".join(f"{each.name} is {each.about}" for each in subjects))
+    told = "; ".join(f"{each.name} is {each.about}" for each in subjects)
+    race = setter.race("Speech models side by side", told, subjects)
     race.side_by_side = True
     entrants = {}
     for each in subjects:
@@ -120,20 +126,19 @@ class Setter:
     workload: Workload
     work: Path
 
-    def race(self, title: str, about: str) -> Race:
+    def race(self, title: str, about: str, subjects: Sequence[Subject]) -> Race:
         """One in which nothing was measured yet."""
         first = Speaking.first if self.workload.task == SPEECH else Hearing.first
-        about = f"{about}; {self.request.plan}"
+        about = "; ".join(filter(None, [about, str(self.request.plan), self._made_up(subjects)]))
         return Race(title, about, self.workload.task, first, [item.name for item in self.workload.items])
 
     def entrant(self, contender: Contender, subject: Subject, model: Path, files: tuple[Path, ...]) -> Entrant:
         """How a contender is asked, and what it works with: a model, of so many files."""
-        config = subject.config
-        choice = self.workload.choice(config.model_type, config.variant)
+        choice = self._choice(subject)
         setting = Setting(
             str(model),
             threads=self.request.plan.threads,
-            dtype=config.dtype,
+            dtype=subject.config.dtype,
             exact=subject.seeded,
             options=choice.options,
         )
@@ -151,8 +156,21 @@ class Setter:
         """Measure contenders; what each was told is in `race.asked`."""
         told = {each.name: asdict(entrant.setting) for each, entrant in entrants.items()}
         race.asked = {"plan": asdict(self.request.plan), "workload": asdict(self.workload), "settings": told}
+        race.remarks += [f"{each.name}: {remark}." for each in entrants for remark in each.remarks]
         said.mkdir(parents=True, exist_ok=True)
         run(race, entrants, self.workload.items, self.request.plan, said, note, progress)
+
+    def _choice(self, subject: Subject) -> Choice:
+        return self.workload.choice(subject.config.model_type, subject.config.variant)
+
+    def _made_up(self, subjects: Sequence[Subject]) -> str:
+        """What is said of recordings that are not of people; nothing where none is heard."""
+        if self.request.recordings:
+            return ""
+        if self.workload.task != SPEECH:
+            return "the recordings are made up, like speech"
+        clones = not self.request.ref_audio and any(self._choice(each).clones for each in subjects)
+        return "the recording whose voice is cloned is made up, like speech" if clones else ""
 
     def _voice(self) -> tuple[Path, str]:
         """The recording that is cloned, and what it says."""

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import TypeVar
 
 from pytorch_to_mlx.benchmark.contender import Contender
 from pytorch_to_mlx.benchmark.contenders.serving import Setting
 from pytorch_to_mlx.benchmark.process import Child, about, started
-from pytorch_to_mlx.benchmark.results import COLD, IMPORT, LOAD, PEAK, Measured, Race, Reading
+from pytorch_to_mlx.benchmark.results import AUDIO, COLD, IMPORT, LOAD, PEAK, Measured, Race, Reading
 from pytorch_to_mlx.benchmark.steps import Asked
 from pytorch_to_mlx.benchmark.workload import Item
 from pytorch_to_mlx.errors import BenchmarkError, PytorchToMlxError
@@ -60,6 +61,8 @@ class Entrant:
 
 
 Entrants = Mapping[Contender, Entrant]
+SAME_LENGTH = 0.2
+"""Seconds by which speech may differ whose length was told: some leave out a token or two, or add silence."""
 
 
 def run(
@@ -98,16 +101,22 @@ class Run:
     def all(self) -> None:
         """Every phase."""
         self.measured = {each: Measured(each.name, entrant.size) for each, entrant in self.entrants.items()}
+        if self.plan.cold_starts:
+            for contender in self._in_turn(0):
+                self.note(f"{contender.name}: starts once, unmeasured")
+                self._attempt(contender, lambda contender=contender: self._start(contender, measured=False))
         for number in range(self.plan.cold_starts):
             for contender in self._in_turn(number):
                 self.note(f"{contender.name}: cold start {number + 1} of {self.plan.cold_starts}")
-                self._attempt(contender, lambda contender=contender: self._start_cold(contender))
+                self._attempt(contender, lambda contender=contender: self._start(contender))
         with ExitStack() as stack:
             self.children: dict[Contender, Child] = {}
             for contender in self._in_turn(0):
                 self._attempt(contender, lambda contender=contender: self._load(contender, stack))
             for number in range(self.plan.runs):
                 self._round(number)
+            for contender in self._in_turn(0):
+                self._attempt(contender, lambda contender=contender: self._check_length(contender))
             for contender in self._in_turn(0):
                 facts = self.measured[contender].facts = about(contender, self.children[contender])
                 self.measured[contender].add([Reading(PEAK, "", facts["peak"] / 1e9)])
@@ -119,23 +128,22 @@ class Run:
         number %= max(1, len(names))
         return names[number:] + names[:number]
 
-    def _start_cold(self, contender: Contender) -> None:
+    def _start(self, contender: Contender, *, measured: bool = True) -> None:
+        """Start a fresh process, which works until its first output."""
         entrant = self.entrants[contender]
         with started(contender, entrant.setting) as child:
-            self._keep_start(contender, child)
-            self.measured[contender].add([Reading(COLD, "", entrant.asked.cold(child, self.items[0]))])
+            cold = entrant.asked.cold(child, self.items[0])
+            if measured:
+                self.measured[contender].add([*_parts(child), *([] if cold is None else [Reading(COLD, "", cold)])])
 
     def _load(self, contender: Contender, stack: ExitStack) -> None:
         entrant = self.entrants[contender]
         self.note(f"{contender.name}: loads and warms up")
         child = self.children[contender] = stack.enter_context(started(contender, entrant.setting))
-        self._keep_start(contender, child)
+        if not self.plan.cold_starts:  # else those tell, whose sum is the cold start
+            self.measured[contender].add(_parts(child))
         for _ in range(self.plan.warmup):
-            entrant.asked.warm_up(child, self.items[0])
-
-    def _keep_start(self, contender: Contender, child: Child) -> None:
-        taken = (Reading(IMPORT, "", child.loaded["import"]), Reading(LOAD, "", child.loaded["load"]))
-        self.measured[contender].add(taken)
+            entrant.asked.warm_up(child, self.items)
 
     def _round(self, number: int) -> None:
         steps = next(iter(self.entrants.values())).asked.steps(self.items)
@@ -154,6 +162,15 @@ class Run:
             if asked.keep(child, step, path):
                 found.audio[step[1].name] = path
 
+    def _check_length(self, contender: Contender) -> None:
+        """Raises `BenchmarkError` where it was told how long to speak, and did not speak as long as the first."""
+        entrant, first = self.entrants[contender], next(iter(self.measured))
+        told = entrant.setting.exact and entrant.asked.choice.tokens_per_second and not self.race.side_by_side
+        for item in self.items if told else ():
+            own, its = (median(self.measured[each].of(AUDIO, item.name)) for each in (first, contender))
+            if abs(own - its) > SAME_LENGTH:
+                raise BenchmarkError(f"of {item.name} it said {its:.2f} s, {first.name} {own:.2f} s")
+
     def _attempt(self, contender: Contender, work: Callable[[], None]) -> None:
         """Work that drops the contender if it fails, unless it is ours with others beside it, or the last."""
         try:
@@ -165,3 +182,8 @@ class Run:
             self.race.left_out[contender.name] = str(error)
             self.note(f"{contender.name} is left out: {error}")
             del self.measured[contender]
+
+
+def _parts(child: Child) -> list[Reading]:
+    """What a process spent before it was asked anything."""
+    return [Reading(IMPORT, "", child.loaded["import"]), Reading(LOAD, "", child.loaded["load"])]

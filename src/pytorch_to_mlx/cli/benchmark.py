@@ -300,12 +300,12 @@ def _room(work: Path | None) -> Iterator[Path]:
 
 
 def _print(race: Race) -> None:
-    from pytorch_to_mlx.benchmark.tables import contender_rows, disturbance, item_rows, probe_rows, stage_rows
+    from pytorch_to_mlx.benchmark.tables import contender_rows, item_rows, probe_rows, remarks, stage_rows
 
     print(f"{race.title}: {race.about}")
     for shown in (item_rows(race), contender_rows(race), stage_rows(race), probe_rows(race)):
         _print_table(shown)
-    if told := disturbance(race):
+    for told in remarks(race):
         print(f"\n{told}")
     for name, reason in race.left_out.items():
         print(f"\n{name} is left out: {reason}")
