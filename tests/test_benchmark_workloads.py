@@ -60,10 +60,25 @@ def test_settings_add_up_and_phonemes_are_known() -> None:
         assert not set(item.phonemes.replace("\n", "")) - set(SETTINGS["vocab"]), item.name
 
 
+ONE = "task = 'text to speech'\n[[texts]]\nname = 'a'\ntext = 'b'\n"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("task = 'text to speech'", r"give \[\[texts\]\]"),
+        ("task = 'transcription'\n[[texts]]\nname = 'a'\ntext = 'b'", r"give \[\[recordings\]\] with name"),
+        ("task = ['text']\n[[texts]]\nname = 'a'\ntext = 'b'", "task .* has no benchmark"),
+        (ONE + "[[texts]]\nname = 'a'\ntext = 'c'", "two items are called a"),
+        (ONE + "seconds = 0", "a: seconds = 0 is not above 0"),
+        (ONE + "seconds = nan", "is not above 0"),
+        (ONE + "seconds = 'ten'", "seconds = 'ten' is a str"),
+        (ONE + "phonemes = 3", "phonemes = 3 is a int"),
+        (ONE.replace("'a'", "'a/b'"), "'a/b' is no name of an item"),
+        (ONE.replace("'a'", "'a,b'"), "'a,b' is no name of an item"),
+        (ONE + "[settings]\n'kokoro *' = 3", r"settings of 'kokoro \*' are not a table"),
+        (ONE + "[settings.'kokoro *']\nphonemes = true", "say phonemes, which a lacks"),
+        ("settings = 3\n" + ONE, "is no workload"),
         ("task = 'dancing'\n[[texts]]\nname = 'a'\ntext = 'b'", "'dancing' has no benchmark; there are text to speech"),
         ("[[texts]]\nname = 'a'", "is no workload: 'task'"),
         ("task = 'text to speech'\n[[texts]]\nnaem = 'a'", "is no workload: .*naem"),

@@ -118,7 +118,7 @@ def _players(race: Race, texts: Mapping[str, str]) -> str:
             for each in race.entrants
             if item in each.audio
         ]
-        parts += [pieces.paragraph(f"{item}: {texts.get(item, '')}"), pieces.players(heard)]
+        parts += [pieces.paragraph(f"{item}: {texts.get(item, '')}"), pieces.players(heard, rate=None)]
     return "".join(parts)
 
 
