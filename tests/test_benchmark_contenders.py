@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import os
+import sys
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from fake_contenders import fake
 from test_benchmark_verb import raced
 
-from pytorch_to_mlx.benchmark import workload
+from pytorch_to_mlx.benchmark import measuring, workload
 from pytorch_to_mlx.benchmark.contender import OTHERS, SCRIPTS, Contender
 from pytorch_to_mlx.benchmark.page import benchmark_html
+from pytorch_to_mlx.benchmark.process import Child
 from pytorch_to_mlx.benchmark.race import Plan
-from pytorch_to_mlx.benchmark.results import AUDIO, COLD, FIRST, IMPORT, LATENCY, VOICE
+from pytorch_to_mlx.benchmark.results import AUDIO, COLD, FIRST, IMPORT, LATENCY, VOICE, Race
+from pytorch_to_mlx.benchmark.subjects import Subject
 from pytorch_to_mlx.benchmark.tables import contender_rows, devices, remarks
 from pytorch_to_mlx.environments import why_ended
 from pytorch_to_mlx.models.chatterbox.port import CONFIGS
 from pytorch_to_mlx.models.chatterbox.t3.generation import SamplingSettings
+from pytorch_to_mlx.validation import Originals
 
 ONCE = Plan(1, warmup=0, cold_starts=1)
 
@@ -117,3 +126,59 @@ def test_chatterboxs_settings_are_upstreams_defaults(variant: str) -> None:
 def test_what_is_known_to_differ_is_said() -> None:
     assert "watermark" in OTHERS["chatterbox"]["mlx-audio"].remarks[0]
     assert "prepares no voice" in OTHERS["qwen3_tts"]["mlx-audio"].remarks[0]
+
+
+STUB = """
+import json
+from types import SimpleNamespace
+import numpy as np
+
+class Model:
+    talker, sample_rate = None, 24000
+    def generate(self, text, **told):
+        print(json.dumps(told), file=open({log!r}, "a"))
+        yield SimpleNamespace(audio=np.zeros(2400, np.float32))
+
+def load_model(folder):
+    return Model()
+"""
+
+
+def test_mlx_audio_speaks_as_long_as_it_takes_where_nobody_tells(tmp_path: Path) -> None:
+    (package := tmp_path / "mlx_audio" / "tts").mkdir(parents=True)
+    (package / "utils.py").write_text(STUB.format(log=str(tmp_path / "log")))
+    (tmp_path / "mlx_audio-0.dist-info").mkdir()
+    (tmp_path / "mlx_audio-0.dist-info" / "METADATA").write_text("Name: mlx-audio\nVersion: 0\n")
+    setting = {"model": "", "prompt": "a.wav", "options": {"language": "english"}}
+    command = [sys.executable, SCRIPTS / "qwen3_tts_mlx_audio.py", json.dumps(setting)]
+    with tempfile.TemporaryFile("w+") as errors:
+        child = Child(command, {**os.environ, "PYTHONPATH": str(tmp_path)}, errors)
+        try:
+            assert child.ask("voice")["result"] is False
+            assert child.ask("synthesize", 7)["audio"] == child.ask("synthesize", 0)["audio"] == 0.1
+        finally:
+            child.close()
+    told = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [each["max_tokens"] for each in told] == [7, None] and told[0]["lang_code"] == "english"
+
+
+def test_what_is_not_the_same_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "run", lambda *_: None)
+    monkeypatch.setattr(Contender, "missing", None)
+    monkeypatch.setattr(Contender, "files", lambda *_: tmp_path)
+    subject = Subject("quantized", tmp_path, False, lambda: Originals(tmp_path, ()))
+    told = {"model_type": "chatterbox", "variant": "english", "dtype": "float32", "task": "text to speech"}
+    subject.__dict__["config"] = SimpleNamespace(**told, quantization={"bits": 4})
+
+    def race(**more: Any) -> Race:
+        request = measuring.Request(ONCE, **more)
+        return measuring.benchmark(subject, request, tmp_path, tmp_path, lambda _: None, lambda *_: None)
+
+    every = race()
+    assert every.about.endswith("; the recording whose voice is cloned is made up, like speech")
+    assert every.remarks == [
+        "pytorch-to-mlx computes with quantized weights (4-bit), the others in float32.",
+        "mlx-audio: it applies no watermark, which the others do.",
+    ]
+    alone = race(against=(), ref_audio=tmp_path / "anna.wav")
+    assert alone.remarks == [] and "made up" not in alone.about

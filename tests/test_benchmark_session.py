@@ -151,3 +151,22 @@ def test_who_says_nothing_fails_with_a_reason(
     request = measuring.Request(Plan(1, 0, 0, 1), against=(), only=("short",))
     with pytest.raises(BenchmarkError, match="silent: it said nothing"):
         measuring.benchmark(subject, request, tmp_path, tmp_path, lambda line: None, lambda *_: None)
+
+
+def test_a_whisper_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hears = tmp_path / "hears"
+    convert(write_whisper(tmp_path / "source"), hears)
+    once = ["--runs", "1", "--warmup", "0", "--cold-starts", "1", "--threads", "1", "--against", "none"]
+    written = ["--only", "letters", "--json", tmp_path / "a.json"]
+    assert run_verb(monkeypatch, "benchmark", hears, *once, *written) == 0
+    assert "the recordings are made up" in capsys.readouterr().out
+    (race,) = json.loads((tmp_path / "a.json").read_text())["races"]
+    (found,) = race["entrants"]
+    measures = {name: items["letters"]["median"] for name, items in found["measures"].items() if "letters" in items}
+    assert measures["x real time"] == pytest.approx(7.0 / measures["latency"])
+    assert 0 < measures["first token"] < measures["latency"] and measures["each token"] > 0
+    assert set(found["stages"]) == {"encoder", "prefill", "tokens", "rest"}
+    start = {name: found["measures"][name][""]["median"] for name in ("cold start", "import", "load")}
+    assert start["cold start"] > start["import"] + start["load"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -233,6 +234,7 @@ def test_json(race: Race) -> None:
     latency = first["measures"][LATENCY]["long"]
     assert latency["lowest"] <= latency["median"] <= latency["highest"] and len(latency["values"]) == 3
     assert first["times as fast"]["long"] is None
+    assert "first audio" in first["measures"] and FIRST not in first["measures"], "the name that tables give it"
     pairs = zip(first["measures"][SPEED]["long"]["values"], second["measures"][SPEED]["long"]["values"], strict=True)
     assert second["times as fast"]["long"]["values"] == [ours / other for ours, other in pairs]
     assert found["left_out"] == {"mlx-audio": "it is not installed <b>"}
@@ -308,6 +310,8 @@ def test_speech_models_side_by_side(
     assert {"frames", "sound"} <= set(first["stages"]) and {"prefill", "tokens"} <= set(second["stages"])
     assert VOICE not in first["measures"] and VOICE in second["measures"], "which clones"
     for each in race["entrants"]:
+        assert each["device"] == "cpu" or sys.platform == "darwin"
+        assert 0 < min(each["gflops"]) <= max(each["gflops"]) < 1e5, "a product that nobody computed would be faster"
         latency, speed = (each["measures"][name]["hello"]["median"] for name in (LATENCY, SPEED))
         assert each["measures"][COLD][""]["median"] > 0 and 0.1 < latency * speed < 3, "seconds of audio"
     assert len(Document(files["html"].read_text()).all("audio")) == 2

@@ -7,6 +7,7 @@ and name it here; environments are pinned in `references/environments.toml`.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -90,9 +91,10 @@ class Contender:
 
 
 def openblas() -> str:
-    """What the Makefile preloads, or this process has preloaded; empty if there is none."""
-    found = sorted(Path("/usr/lib").glob("*/openblas-pthread/libopenblas.so.0"))
-    return os.environ.get("LD_PRELOAD") or (str(found[0]) if found else "")
+    """The BLAS that this process has preloaded, or what the Makefile preloads; empty if there is none."""
+    preloaded = [path for path in re.split("[ :]", os.environ.get("LD_PRELOAD", "")) if "blas" in Path(path).name]
+    found = sorted(map(str, Path("/usr/lib").glob("*/openblas-pthread/libopenblas.so.0")))
+    return next(iter([*preloaded, *found]), "")
 
 
 OF_TASK = {"text to speech": "speech_ours.py", "transcription": "transcription_ours.py"}

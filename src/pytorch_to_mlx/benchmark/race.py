@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import TypeVar
@@ -88,7 +88,7 @@ def run(
 
 @dataclass
 class Run:
-    """What `run` is given, and how far it is."""
+    """What `run` is given, and how far it is: what was measured of those that are still in it, and their processes."""
 
     race: Race
     entrants: Entrants
@@ -97,10 +97,14 @@ class Run:
     audio: Path
     note: Note
     progress: Progress
+    measured: dict[Contender, Measured] = field(default_factory=dict)
+    children: dict[Contender, Child] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.measured = {each: Measured(each.name, entrant.size) for each, entrant in self.entrants.items()}
 
     def all(self) -> None:
         """Every phase."""
-        self.measured = {each: Measured(each.name, entrant.size) for each, entrant in self.entrants.items()}
         if self.plan.cold_starts:
             for contender in self._in_turn(0):
                 self.note(f"{contender.name}: starts once, unmeasured")
@@ -110,7 +114,6 @@ class Run:
                 self.note(f"{contender.name}: cold start {number + 1} of {self.plan.cold_starts}")
                 self._attempt(contender, lambda contender=contender: self._start(contender))
         with ExitStack() as stack:
-            self.children: dict[Contender, Child] = {}
             for contender in self._in_turn(0):
                 self._attempt(contender, lambda contender=contender: self._load(contender, stack))
             for number in range(self.plan.runs):

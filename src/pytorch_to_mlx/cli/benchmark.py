@@ -123,9 +123,8 @@ def _request(
     ref_audio: Path | None,
     ref_text: str | None,
 ) -> Request:
-    import os
-
     from pytorch_to_mlx.benchmark.contender import OTHERS
+    from pytorch_to_mlx.benchmark.machine import cores
     from pytorch_to_mlx.benchmark.measuring import Request
     from pytorch_to_mlx.benchmark.race import Plan
     from pytorch_to_mlx.benchmark.workload import read
@@ -141,7 +140,7 @@ def _request(
         raise UsageError("--ref-text is what a recording says: give --ref-audio too")
     own = read(workload) if workload else None
     return Request(
-        Plan(runs, warmup, cold_starts, threads or os.cpu_count() or 1),
+        Plan(runs, warmup, cold_starts, threads or cores()),
         wanted,
         {own.task: own} if own else {},
         tuple(_listed(only)),
