@@ -19,7 +19,7 @@ from pytorch_to_mlx.benchmark.contender import OTHERS, SCRIPTS, Contender
 from pytorch_to_mlx.benchmark.page import benchmark_html
 from pytorch_to_mlx.benchmark.process import Child
 from pytorch_to_mlx.benchmark.race import Plan
-from pytorch_to_mlx.benchmark.results import AUDIO, COLD, FIRST, IMPORT, LATENCY, VOICE, Race
+from pytorch_to_mlx.benchmark.results import AUDIO, COLD, FIRST, IMPORT, LATENCY, VOICE, Measured, Race
 from pytorch_to_mlx.benchmark.subjects import Subject
 from pytorch_to_mlx.benchmark.tables import contender_rows, devices, remarks
 from pytorch_to_mlx.environments import why_ended
@@ -163,7 +163,10 @@ def test_mlx_audio_speaks_as_long_as_it_takes_where_nobody_tells(tmp_path: Path)
 
 
 def test_what_is_not_the_same_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measuring, "run", lambda *_: None)
+    def ran(race: Race, entrants: dict[Contender, Any], *_: Any) -> None:
+        race.entrants = [Measured(each.name) for each in entrants]
+
+    monkeypatch.setattr(measuring, "run", ran)
     monkeypatch.setattr(Contender, "missing", None)
     monkeypatch.setattr(Contender, "files", lambda *_: tmp_path)
     subject = Subject("quantized", tmp_path, False, lambda: Originals(tmp_path, ()))

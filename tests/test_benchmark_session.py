@@ -17,7 +17,7 @@ from small_whisper import write_source as write_whisper
 from pytorch_to_mlx import convert
 from pytorch_to_mlx.benchmark import measuring
 from pytorch_to_mlx.benchmark.contender import Contender
-from pytorch_to_mlx.benchmark.race import Plan
+from pytorch_to_mlx.benchmark.race import Plan, Run
 from pytorch_to_mlx.benchmark.subjects import Subject, find
 from pytorch_to_mlx.errors import BenchmarkError
 
@@ -107,6 +107,29 @@ def test_what_an_interrupt_leaves(
     assert run_verb(monkeypatch, "benchmark", *models, *ONCE, *written) == 130
     assert len(json.loads((tmp_path / "all.json").read_text())["races"]) == 1
     assert (tmp_path / "all.html").exists() and "interrupted" in capsys.readouterr().err
+
+
+def test_an_interrupt_loses_the_unfinished_run_alone(
+    models: list[Path],
+    faked: Callable[..., None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    faked("works", "works")
+    round_of = Run._round
+
+    def interrupted(self: Run, number: int, readings: Any) -> None:
+        round_of(self, number, readings)
+        if number == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "_round", interrupted)
+    several = ["--runs", "5", "--warmup", "0", "--cold-starts", "0", "--only", "short", "--against", "none"]
+    assert run_verb(monkeypatch, "benchmark", *models, *several, "--json", tmp_path / "all.json") == 130
+    assert "It was interrupted after 2 of 5 runs." in capsys.readouterr().out
+    (race,) = json.loads((tmp_path / "all.json").read_text())["races"]
+    assert len(race["entrants"][0]["measures"]["latency"]["short"]["values"]) == 2
 
 
 def test_only_may_name_what_one_of_the_models_does(

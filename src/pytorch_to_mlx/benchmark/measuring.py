@@ -156,9 +156,11 @@ class Setter:
         """Measure contenders; what each was told is in `race.asked`."""
         told = {each.name: asdict(entrant.setting) for each, entrant in entrants.items()}
         race.asked = {"plan": asdict(self.request.plan), "workload": asdict(self.workload), "settings": told}
-        race.remarks += [f"{each.name}: {remark}." for each in entrants for remark in each.remarks]
         said.mkdir(parents=True, exist_ok=True)
         run(race, entrants, self.workload.items, self.request.plan, said, note, progress)
+        measured = {each.name for each in race.entrants}
+        known = [each for each in entrants if each.name in measured]
+        race.remarks += [f"{each.name}: {remark}." for each in known for remark in each.remarks]
 
     def _choice(self, subject: Subject) -> Choice:
         return self.workload.choice(subject.config.model_type, subject.config.variant)

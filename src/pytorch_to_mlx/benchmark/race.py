@@ -13,7 +13,7 @@ from pytorch_to_mlx.benchmark.contender import Contender
 from pytorch_to_mlx.benchmark.contenders.serving import Setting
 from pytorch_to_mlx.benchmark.process import Child, about, started
 from pytorch_to_mlx.benchmark.results import AUDIO, COLD, IMPORT, LOAD, PEAK, Measured, Race, Reading
-from pytorch_to_mlx.benchmark.steps import Asked
+from pytorch_to_mlx.benchmark.steps import Asked, Step
 from pytorch_to_mlx.benchmark.workload import Item
 from pytorch_to_mlx.errors import BenchmarkError, PytorchToMlxError
 
@@ -116,8 +116,7 @@ class Run:
         with ExitStack() as stack:
             for contender in self._in_turn(0):
                 self._attempt(contender, lambda contender=contender: self._load(contender, stack))
-            for number in range(self.plan.runs):
-                self._round(number)
+            self._rounds()
             for contender in self._in_turn(0):
                 self._attempt(contender, lambda contender=contender: self._check_length(contender))
             for contender in self._in_turn(0):
@@ -148,18 +147,36 @@ class Run:
         for _ in range(self.plan.warmup):
             entrant.asked.warm_up(child, self.items)
 
-    def _round(self, number: int) -> None:
+    def _rounds(self) -> None:
+        """All runs, or those that were finished when somebody ended it: an unfinished one counts for nobody."""
+        for number in range(self.plan.runs):
+            readings: dict[Contender, list[Reading]] = {each: [] for each in self.measured}
+            try:
+                self._round(number, readings)
+            except KeyboardInterrupt:
+                if number == 0:
+                    raise
+                self.race.interrupted = True
+                self.race.remarks.append(f"It was interrupted after {number} of {self.plan.runs} runs.")
+                return
+            for contender, found in self.measured.items():
+                found.add(readings[contender])
+
+    def _round(self, number: int, readings: Mapping[Contender, list[Reading]]) -> None:
         steps = next(iter(self.entrants.values())).asked.steps(self.items)
         what = f"{self.race.title}: runs"
         for done, step in enumerate(steps):
             self.progress(what, number * len(steps) + done, self.plan.runs * len(steps))
             for contender in self._in_turn(number):
-                self._attempt(contender, lambda contender=contender, step=step: self._measure(contender, step, number))
+                self._attempt(
+                    contender,
+                    lambda contender=contender, step=step: self._measure(contender, step, number, readings[contender]),
+                )
         self.progress(what, (number + 1) * len(steps), self.plan.runs * len(steps))
 
-    def _measure(self, contender: Contender, step: tuple[str, Item | None], number: int) -> None:
+    def _measure(self, contender: Contender, step: Step, number: int, readings: list[Reading]) -> None:
         asked, child, found = self.entrants[contender].asked, self.children[contender], self.measured[contender]
-        found.add(asked.measure(child, step))
+        readings += asked.measure(child, step)
         if number == self.plan.runs - 1 and step[1]:
             path = self.audio / f"{len(found.audio)}-{list(self.entrants).index(contender)}.wav"
             if asked.keep(child, step, path):

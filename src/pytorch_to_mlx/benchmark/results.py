@@ -97,6 +97,7 @@ class Race:
         entrants: what was measured of each; ours first where there are others.
         left_out: who did not take part, and why, with the way out.
         side_by_side: whether its entrants are different models, of which none is ours beside others.
+        interrupted: whether somebody ended it when some of its runs were finished.
         remarks: sentences on what is not the same for all.
         asked: the plan, the workload, and each contender's setting: enough to ask the same again.
     """
@@ -109,6 +110,7 @@ class Race:
     entrants: list[Measured] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     side_by_side: bool = False
+    interrupted: bool = False
     remarks: list[str] = field(default_factory=list)
     asked: dict[str, Any] = field(default_factory=dict)
 

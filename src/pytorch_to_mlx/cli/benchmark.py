@@ -252,10 +252,16 @@ class _Report:
         self.before = load_average()
 
     def add(self, race: Race) -> None:
-        """One more."""
+        """One more.
+
+        Raises:
+            KeyboardInterrupt: somebody ended it.
+        """
         self.races.append(race)
         _print(race)
         self._write_json()
+        if race.interrupted:
+            raise KeyboardInterrupt
 
     def finish(self) -> None:
         """Write the page, and tell the machine."""
