@@ -181,9 +181,8 @@ def _named(
     from pytorch_to_mlx.benchmark.subjects import check_speaks, find, told_apart
     from pytorch_to_mlx.cli.output import note
 
-    if twice := [
-        name for i, name in enumerate(given) if Path(name).resolve() in map(Path.resolve, map(Path, given[:i]))
-    ]:
+    paths = [Path(name).resolve() for name in given]
+    if twice := [name for i, name in enumerate(given) if paths[i] in paths[:i]]:
         raise UsageError(f"{twice[0]} is named twice")
     found: list[Named] = []
     for name in given:
