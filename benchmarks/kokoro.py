@@ -23,7 +23,7 @@ SHORT = 5
 """Frames to warm up with."""
 PHONEMES = "ðə kwˈɪk bɹˈWn fˈɑks ʤˈʌmps ˌOvəɹ ðə lˈAzi dˈɔɡ."
 TEXT, DECODER = f"{len(PHONEMES)} phonemes to frames", "frames to sound"
-REPORT = Stages(order=(TEXT, DECODER), targets={DECODER: {MLX_AUDIO: 25.0, UPSTREAM: 0.5}}, reading=("", "", ""))
+REPORT = Stages(order=(TEXT, DECODER), targets={DECODER: {MLX_AUDIO: 25.0, UPSTREAM: 0.5}})
 PORT, VARIANT = "kokoro", "v1.0"
 KNOWN = contenders(PORT)
 

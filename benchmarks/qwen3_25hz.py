@@ -24,7 +24,7 @@ from pytorch_to_mlx.benchmark.recordings import write_speechlike
 
 RATE, CODES_PER_SECOND = 16000, 25
 ENCODE, SPECTRUM, VOCODER = "sound to codes", "codes to a spectrum, 9 steps of flow matching", "spectrum to sound"
-REPORT = Stages(order=(ENCODE, SPECTRUM, VOCODER, DECODE), targets={}, reading=("", "", ""))
+REPORT = Stages(order=(ENCODE, SPECTRUM, VOCODER, DECODE), targets={})
 PORT, VARIANT = "qwen3_tts_tokenizer_25hz", "25hz"
 KNOWN = contenders(PORT)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 import time
@@ -19,6 +18,7 @@ from speech_report import Findings
 from pytorch_to_mlx import environments, registry
 from pytorch_to_mlx.benchmark.contender import Contender
 from pytorch_to_mlx.benchmark.contenders.serving import Setting
+from pytorch_to_mlx.benchmark.machine import cores
 from pytorch_to_mlx.benchmark.process import Child, all_started
 from pytorch_to_mlx.benchmark.workload import default
 from pytorch_to_mlx.conversion import convert
@@ -34,7 +34,7 @@ def arguments(
     parser.add_argument("--checkpoint", type=Path, help="a folder as upstream's repository has it; else a seeded one")
     parser.add_argument("--rounds", type=int, default=rounds, help=f"how often each stage is measured; {least} or more")
     parser.add_argument("--contenders", type=listed, default=list(known), help=", ".join(known))
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="for each contender")
+    parser.add_argument("--threads", type=int, default=cores(), help="for each contender")
     parser.add_argument("--work", type=Path, default=HERE / "output", help="where converted models lie meanwhile")
     parser.add_argument("--update-docs", action="store_true", help="put the tables into docs/benchmarks.md")
 

@@ -27,12 +27,12 @@ class Stages:
     Attributes:
         order: of the stages in the table.
         targets: by stage and contender, how many times as fast ours is to be.
-        reading: the stage that waits for weights, whose they are, and what they are read for.
+        reading: the stage that waits for weights, whose they are, and what they are read for, if one does.
     """
 
     order: Sequence[str]
     targets: Mapping[str, Mapping[str, float]]
-    reading: tuple[str, str, str]
+    reading: tuple[str, str, str] | None = None
 
 
 @dataclass
@@ -118,8 +118,10 @@ class Findings:
 
     def _floor(self) -> str:
         """What reading the weights alone takes, which no implementation can go below."""
+        if self.measured.reading is None or not self.weights_per_token:
+            return ""
         stage, reader, what = self.measured.reading
-        if stage not in self.stages or not self.weights_per_token:
+        if stage not in self.stages:
             return ""
         floor = self.weights_per_token / max(self.bandwidth)
         shares = (f"{name} {floor / median(times):.0%}" for name, times in self.stages[stage].items())

@@ -31,7 +31,7 @@ def report(variants: Sequence[str]) -> Stages:
     for encoder, greedy, _ in map(rows, variants):
         targets |= {encoder: {MLX_WHISPER: 3.0, UPSTREAM: 0.6}, greedy: {MLX_WHISPER: 1.5, UPSTREAM: 1.0}}
     order = tuple(row for variant in variants for row in rows(variant))
-    return Stages(order=order, targets=targets, reading=("", "", ""))
+    return Stages(order=order, targets=targets)
 
 
 def rows(variant: str) -> tuple[str, str, str]:

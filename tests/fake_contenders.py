@@ -54,7 +54,9 @@ class Fake({kind}Contender):
     def probe(self):
         pass
     def facts(self):
-        return {{"about": "a fake"}}
+        return {{"about": "a fake", "device": {device!r}}}
+    def device_peak(self):
+        return 3_000_000_000
 {work}
 time.sleep({pause})
 serve(Fake)
@@ -62,7 +64,14 @@ serve(Fake)
 
 
 def fake(
-    folder: Path, name: str, *, hears: bool = False, pause: float = 0.02, loading: str = "pass", **more: Any
+    folder: Path,
+    name: str,
+    *,
+    hears: bool = False,
+    pause: float = 0.02,
+    loading: str = "pass",
+    device: str = "cpu",
+    **more: Any,
 ) -> Contender:
     """A contender whose log is `folder`/log, which sleeps for `pause` seconds while it imports and at each stage.
 
@@ -78,6 +87,7 @@ def fake(
             name=name,
             pause=pause,
             loading=loading,
+            device=device,
         )
     )
     return Contender(name, str(script), **{"streams": True, **more})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ from pytorch_to_mlx.benchmark import measuring
 from pytorch_to_mlx.benchmark.contender import Contender
 from pytorch_to_mlx.benchmark.contenders.serving import Setting, Stopwatch
 from pytorch_to_mlx.benchmark.page import benchmark_html
-from pytorch_to_mlx.benchmark.race import Plan, run
+from pytorch_to_mlx.benchmark.race import Entrant, Plan, run
 from pytorch_to_mlx.benchmark.results import (
+    AUDIO,
     COLD,
     FIRST,
     IMPORT,
@@ -36,6 +38,7 @@ from pytorch_to_mlx.benchmark.results import (
     spread,
 )
 from pytorch_to_mlx.benchmark.steps import Asked, Hearing, Speaking
+from pytorch_to_mlx.benchmark.subjects import files_of
 from pytorch_to_mlx.benchmark.tables import contender_rows, disturbance, item_rows, probe_rows, stage_rows
 from pytorch_to_mlx.benchmark.workload import Choice, Item
 from pytorch_to_mlx.errors import BenchmarkError
@@ -50,6 +53,8 @@ def raced(
     plan: Plan | None = None,
     hears: bool = False,
     side_by_side: bool = False,
+    options: dict[str, Any] | None = None,
+    exact: bool = False,
     **more: Any,
 ) -> Race:
     """What a race of contenders finds."""
@@ -63,7 +68,8 @@ def raced(
     def how(each: Contender) -> Asked:
         return Hearing(each, Choice(), recordings) if hears else Speaking(each, CLONING)
 
-    told = {each: (how(each), Setting(str(model), "" if hears else "prompt.wav")) for each in entrants}
+    setting = Setting(str(model), "" if hears else "prompt.wav", options=options or {}, exact=exact)
+    told = {each: Entrant(how(each), setting, files_of(model)) for each in entrants}
     heard = {"note": lambda line: None, "progress": lambda what, done, total: None, **more}
     run(race, told, ITEMS, plan or Plan(runs=3, warmup=1, cold_starts=2), folder, **heard)
     return race
@@ -83,13 +89,15 @@ def write_wav(path: Path, seconds: float) -> Path:
 def test_everybody_does_a_step_before_anybody_does_the_next(tmp_path: Path) -> None:
     raced(tmp_path, fake(tmp_path, "a"), fake(tmp_path, "b", streams=False), plan=Plan(2, warmup=1, cold_starts=1))
     cold = [line for each in "ab" for line in (f"{each} load", f"{each} voice", f"{each} first One. 50")]
-    warm = [line for each in "ab" for line in (f"{each} load", f"{each} voice", f"{each} whole One. 50")]
-    assert asked(tmp_path)[:12] == cold + warm
+    texts = [f"{what} {text}" for text in ("One. 50", "One and two. 100") for what in ("whole", "first")]
+    begins = ["load", "voice"]
+    warm = [f"a {each}" for each in begins + texts] + [f"b {each}" for each in begins + texts[::2]]
+    assert asked(tmp_path)[:22] == cold + cold + warm, "one start unmeasured; all steps warm up"
     first = ["a voice", "b voice", "a whole One. 50", "b whole One. 50", "a first One. 50"]
     first += ["a whole One and two. 100", "b whole One and two. 100", "a first One and two. 100"]
     second = ["b voice", "a voice", "b whole One. 50", "a whole One. 50", "a first One. 50"]
     second += ["b whole One and two. 100", "a whole One and two. 100", "a first One and two. 100"]
-    assert asked(tmp_path)[12:] == first + second, "each run begins with another contender"
+    assert asked(tmp_path)[22:] == first + second, "each run begins with another contender"
 
 
 def test_what_replies_tell(tmp_path: Path) -> None:
@@ -97,10 +105,10 @@ def test_what_replies_tell(tmp_path: Path) -> None:
     for each in (whole, late):
         assert {measure: sorted(items) for measure, items in each.measures.items()} == {
             **{measure: [""] for measure in (IMPORT, LOAD, COLD, VOICE, PEAK)},
-            **{measure: ["long", "short"] for measure in (LATENCY, SPEED, FIRST, TOKEN)},
+            **{measure: ["long", "short"] for measure in (LATENCY, SPEED, FIRST, TOKEN, AUDIO)},
         }
         assert {len(each.of(measure, "long")) for measure in (LATENCY, SPEED, FIRST)} == {3}
-        assert len(each.of(COLD)) == 2 and len(each.of(LOAD)) == 3
+        assert len(each.of(COLD)) == 2 and len(each.of(LOAD)) == 2, "of the cold starts alone"
         assert each.size == 1000 and len(each.facts["gflops"]) > 3
         assert min(each.stages["flow"]["long"]) >= 0.02 and min(each.stages["prefill"]["long"]) >= 0.02
         for speed, latency in zip(each.of(SPEED, "long"), each.of(LATENCY, "long"), strict=True):
@@ -216,7 +224,8 @@ def test_tables(race: Race) -> None:
     disturbed.facts["gflops"] = [180.0, 350.0]
     assert disturbance(replace(race, entrants=[disturbed])) == ""
     alone = replace(race, side_by_side=True)
-    assert len(item_rows(alone)[0]) == 5
+    assert item_rows(alone)[0] == ["contender", "text", "latency, s", SPEED, "first audio, s", "audio, s"]
+    assert item_rows(alone)[1][0][5] == "1.00 (1.00 to 1.00)"
 
 
 def test_json(race: Race) -> None:
@@ -225,6 +234,7 @@ def test_json(race: Race) -> None:
     latency = first["measures"][LATENCY]["long"]
     assert latency["lowest"] <= latency["median"] <= latency["highest"] and len(latency["values"]) == 3
     assert first["times as fast"]["long"] is None
+    assert "first audio" in first["measures"] and FIRST not in first["measures"], "the name that tables give it"
     pairs = zip(first["measures"][SPEED]["long"]["values"], second["measures"][SPEED]["long"]["values"], strict=True)
     assert second["times as fast"]["long"]["values"] == [ours / other for ours, other in pairs]
     assert found["left_out"] == {"mlx-audio": "it is not installed <b>"}
@@ -300,6 +310,8 @@ def test_speech_models_side_by_side(
     assert {"frames", "sound"} <= set(first["stages"]) and {"prefill", "tokens"} <= set(second["stages"])
     assert VOICE not in first["measures"] and VOICE in second["measures"], "which clones"
     for each in race["entrants"]:
+        assert each["device"] == "cpu" or sys.platform == "darwin"
+        assert 0 < min(each["gflops"]) <= max(each["gflops"]) < 1e5, "a product that nobody computed would be faster"
         latency, speed = (each["measures"][name]["hello"]["median"] for name in (LATENCY, SPEED))
         assert each["measures"][COLD][""]["median"] > 0 and 0.1 < latency * speed < 3, "seconds of audio"
     assert len(Document(files["html"].read_text()).all("audio")) == 2
@@ -346,6 +358,9 @@ def test_upstreams_files_are_asked_for(
         (["{crepe}"], "a pitch tracker has no benchmark; there are some for text to speech and transcription"),
         (["voice_encoder"], "a speaker encoder has no benchmark"),
         (["{crepe}", "nowhere"], "none of the models can be measured"),
+        (["kokoro", "kokoro"], "kokoro is named twice"),
+        (["kokoro", "--dtype", "float12"], "--dtype float12: there are float32"),
+        (["{kokoro}", "--work", "nowhere"], "--work nowhere: there is no such folder"),
         (["kokoro:v9"], "kokoro:v9: kokoro has v1.0, v1.1-zh"),
         (["kokoro"], "install it with: pytorch-to-mlx reference install kokoro"),
         (["{kokoro}", "--against", "nobody"], "--against nobody: there are pytorch, mlx-audio"),
@@ -358,7 +373,7 @@ def test_upstreams_files_are_asked_for(
         (["{kokoro}", "--source", "x=y"], "--source x=y: x is not among"),
         (["{kokoro}", "{crepe}", "--source", "y"], "--source y: say of which model"),
         (["compare-tts", "{kokoro}", "--against", "pytorch"], "compare-tts compares models"),
-        (["compare-tts", "{kokoro}", "{kokoro}"], "two of the folders have the same name"),
+        (["compare-tts", "{kokoro}", "{kokoro}"], "kokoro-mlx is named twice"),
     ],
 )
 def test_what_makes_no_sense_is_one_line(

@@ -219,6 +219,18 @@ def environment_of_children() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in LEAKS}
 
 
+def why_ended(status: int, said: str) -> str:
+    """Why a program failed: the signal that ended it, or else the error that it named last, or its last line."""
+    if status < 0:
+        name = signal.Signals(-status).name
+        hint = "; memory did not suffice, most likely" if name == "SIGKILL" else ""
+        return f"was ended by {name}{hint}"
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    # pip goes on after its own, and Python's exit after a traceback
+    errors = [line for line in lines if re.match(r"ERROR:|[\w.]*(Error|Exception): ", line)]
+    return f"failed: {(errors or lines or [f'exit {status}'])[-1]}"
+
+
 def _pip(python: str | Path, arguments: Sequence[str]) -> None:
     command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
     _call(command, f"pip install {' '.join(arguments)[:80]}")
@@ -229,14 +241,8 @@ def _call(command: Sequence[str], what: str) -> None:
         done = subprocess.run(command, env=environment_of_children(), capture_output=True, text=True, check=False)
     except OSError as error:
         raise UpstreamError(f"{what} failed: {command[0]} does not start: {error.strerror}") from error
-    if done.returncode < 0:
-        name = signal.Signals(-done.returncode).name
-        hint = "; memory did not suffice, most likely" if name == "SIGKILL" else ""
-        raise UpstreamError(f"{what} was ended by {name}{hint}")
     if done.returncode:
-        said = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        errors = [line for line in said if line.startswith("ERROR:")]  # pip goes on after its own
-        raise UpstreamError(f"{what} failed: {(errors or said or [f'exit {done.returncode}'])[-1]}")
+        raise UpstreamError(f"{what} {why_ended(done.returncode, done.stderr or done.stdout)}")
 
 
 def _find_python(versions: str) -> str:

@@ -7,6 +7,7 @@ and name it here; environments are pinned in `references/environments.toml`.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ class Contender:
         dtypes: that it computes in.
         converter: the script, and its environment, that makes its files of upstream's (`convert CHECKPOINT FOLDER
             DTYPE`); None where it loads upstream's.
+        remarks: what is not as in the others, without a stop.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Contender:
     variants: tuple[str, ...] = ("*",)
     dtypes: tuple[str, ...] = ("float32",)
     converter: tuple[str, str] | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def python(self) -> Path:
@@ -88,9 +91,10 @@ class Contender:
 
 
 def openblas() -> str:
-    """What the Makefile preloads, or this process has preloaded; empty if there is none."""
-    found = sorted(Path("/usr/lib").glob("*/openblas-pthread/libopenblas.so.0"))
-    return os.environ.get("LD_PRELOAD") or (str(found[0]) if found else "")
+    """The BLAS that this process has preloaded, or what the Makefile preloads; empty if there is none."""
+    preloaded = [path for path in re.split("[ :]", os.environ.get("LD_PRELOAD", "")) if "blas" in Path(path).name]
+    found = sorted(map(str, Path("/usr/lib").glob("*/openblas-pthread/libopenblas.so.0")))
+    return next(iter([*preloaded, *found]), "")
 
 
 OF_TASK = {"text to speech": "speech_ours.py", "transcription": "transcription_ours.py"}
@@ -114,6 +118,7 @@ OTHERS: Mapping[str, Mapping[str, Contender]] = {
             "mlx-audio",
             variants=("english",),
             converter=("chatterbox_mlx_audio.py", "mlx-audio"),
+            remarks=("it applies no watermark, which the others do",),
         ),
     },
     "kokoro": {
@@ -146,6 +151,10 @@ OTHERS: Mapping[str, Mapping[str, Contender]] = {
             variants=("*-base",),
             dtypes=("float32", "bfloat16"),
             converter=("qwen3_tts_mlx_audio.py", "mlx-audio"),
+            remarks=(
+                "it prepares no voice: its first synthesis encodes the recording, later ones hear its speaker again",
+                "to time frames, each is evaluated once more than by itself, and counts before its code predictor",
+            ),
         ),
     },
     "qwen3_tts_tokenizer_25hz": {

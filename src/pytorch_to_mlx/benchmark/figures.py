@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO
+from itertools import zip_longest
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 # From the palette of Okabe and Ito (2008), which colour-blind people can tell apart.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#8C96A0")
 REST, TEXT, QUIET = "#C9D1D8", "#1b2128", "#5a6672"
-WIDTH, BAR = 12.0, 0.62
+WIDTH, BAR, COLUMNS = 12.0, 0.62, 4
+NAME = 28
+"""Characters of a name that there is room for."""
 ROOM = 1.3
 """Of an axis, as a multiple of its longest bar: labels stand behind bars."""
 
@@ -29,17 +32,22 @@ def speed(race: Race) -> bytes:
         (LATENCY, "latency in seconds"),
         (FIRST, f"{race.first} in seconds"),
     )
-    figure = new_figure(WIDTH, 3 * _height(race, 0.5))
-    panels = figure.subplots(len(rows), len(race.items), sharey=True, squeeze=False)
-    for (measure, title), line in zip(rows, panels, strict=True):
+    lines = [race.items[first : first + COLUMNS] for first in range(0, len(race.items), COLUMNS)]
+    figure = new_figure(WIDTH, len(rows) * (len(lines) * _height(race, 0.5) + 0.3))
+    for (measure, title), panel in zip(rows, figure.subfigures(len(rows), 1, squeeze=False)[:, 0], strict=True):
+        panel.suptitle(title, x=0.01, ha="left", fontsize=11, color=TEXT)
         found = {item: [v for each in race.entrants for v in each.of(measure, item)] for item in race.items}
         longest = {item: max(values, default=1.0) for item, values in found.items()}
         most = max(longest.values())
-        for item, axes in zip(race.items, line, strict=True):
+        grid = panel.subplots(len(lines), len(lines[0]), sharey=True, squeeze=False)
+        for item, axes in zip_longest(race.items, grid.flat):
+            if item is None:  # the last line is shorter
+                axes.set_visible(False)
+                continue
             # Speeds are compared from item to item; seconds are of items of different length.
             reach = most if measure == SPEED else longest[item]
             _bars(axes, race.entrants, {each.name: each.of(measure, item) for each in race.entrants}, reach)
-            axes.set_title(f"{item}: {title}" if item == race.items[0] else item, loc="left", fontsize=10, color=TEXT)
+            axes.set_title(_short(item), loc="left", fontsize=10, color=TEXT)
             if measure == SPEED and most > 0.8:
                 axes.axvline(1, color=QUIET, linewidth=0.9, linestyle=(0, (4, 3)), zorder=0)
     return _png(figure)
@@ -83,7 +91,7 @@ def stages(race: Race) -> bytes | None:
     figure = new_figure(WIDTH, _height(race, 0.9))
     axes = figure.subplots()
     _stacked(axes, parts)
-    axes.set_title(f"{item}: seconds of one request by stage", loc="left", fontsize=10, color=TEXT)
+    axes.set_title(f"{_short(item)}: seconds of one request by stage", loc="left", fontsize=10, color=TEXT)
     return _png(figure)
 
 
@@ -128,7 +136,7 @@ def _stacked(axes: Axes, parts: Mapping[str, Mapping[str, float]]) -> None:
 
 def _dress(axes: Axes, names: Sequence[str], longest: float) -> None:
     """No frame, names beside the bars from the top, a faint grid."""
-    axes.set_yticks(range(len(names)), names, fontsize=10)
+    axes.set_yticks(range(len(names)), list(map(_short, names)), fontsize=10)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(0, ROOM * longest or 1.0)
     axes.grid(axis="x", color=FAINT, linewidth=0.8)
@@ -143,12 +151,22 @@ def _colours(count: int) -> list[str]:
     return [PALETTE[i % len(PALETTE)] for i in range(count)]
 
 
+def _short(name: str) -> str:
+    """A name without its middle, if there is no room for that."""
+    half = NAME // 2
+    return name if len(name) <= NAME else f"{name[: half - 1]}…{name[-half:]}"
+
+
 def _height(race: Race, more: float) -> float:
     """Inches of a panel with a bar for each contender."""
     return 0.42 * len(race.entrants) + more
 
 
 def _png(figure: Figure) -> bytes:
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # type: ignore[attr-defined]  # names are strangers', and a dollar is one
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
     return buffer.getvalue()

@@ -19,7 +19,12 @@ def describe() -> dict[str, str]:
 def system() -> str:
     """Its kind, cores and memory."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {memory / 1e9:.3g} GB of memory"
+    return f"{platform.system()} {platform.machine()}, {cores()} cores, {memory / 1e9:.3g} GB of memory"
+
+
+def cores() -> int:
+    """That this process may use: a container's share, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def processor() -> str:

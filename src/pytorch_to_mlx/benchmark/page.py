@@ -8,6 +8,7 @@ from statistics import median
 from pytorch_to_mlx.audio import Audio
 from pytorch_to_mlx.benchmark import figures
 from pytorch_to_mlx.benchmark.results import (
+    AUDIO,
     COLD,
     DEFINITIONS,
     FIRST,
@@ -22,7 +23,7 @@ from pytorch_to_mlx.benchmark.results import (
     number,
     spread,
 )
-from pytorch_to_mlx.benchmark.tables import contender_rows, disturbance, item_rows, probe_rows, stage_rows
+from pytorch_to_mlx.benchmark.tables import contender_rows, devices, item_rows, probe_rows, remarks, stage_rows
 from pytorch_to_mlx.presentation import pieces
 from pytorch_to_mlx.presentation.html import Section, page
 
@@ -72,9 +73,10 @@ def _sections(race: Race, texts: Mapping[str, str], *, alone: bool) -> list[Sect
     speed = [
         about,
         pieces.image(figures.speed(race), f"{race.title}: x real time, latency and {race.first} of every contender"),
-        _defined(SPEED, LATENCY, race.first),
+        _defined(SPEED, LATENCY, race.first, *([AUDIO] if race.speaks else [])),
         pieces.table(*item_rows(race)),
         _defined("times as fast") if len(race.entrants) > 1 and not race.side_by_side else "",
+        pieces.paragraph(devices(race)) if devices(race) else "",
         *(pieces.paragraph(f"{name} is left out: {reason}") for name, reason in race.left_out.items()),
     ]
     sections = [Section(f"{named}Speed", "".join(speed)), Section(f"{named}Start and memory", _start(race))]
@@ -93,11 +95,11 @@ def _start(race: Race) -> str:
             pieces.image(drawn, f"{race.title}: cold start of every contender") if drawn else "",
             _defined(COLD, IMPORT, LOAD, VOICE),
             pieces.image(figures.memory(race), f"{race.title}: peak memory and size of every contender"),
-            _defined(PEAK, "folder"),
+            _defined(PEAK, "device memory", "folder"),
             pieces.table(*contender_rows(race)),
             pieces.table(*probe_rows(race)),
             _defined("matmul probe"),
-            pieces.paragraph(disturbance(race)),
+            *map(pieces.paragraph, remarks(race)),
         ]
     )
 
@@ -110,13 +112,13 @@ def _players(race: Race, texts: Mapping[str, str]) -> str:
             (
                 each.name,
                 f"{spread(each.of(SPEED, item))} x real time; {race.first} after "
-                f"{spread(each.of(FIRST, item)).partition(' ')[0]} s",
+                f"{number(median(each.of(FIRST, item)))} s",
                 Audio.read(each.audio[item]),
             )
             for each in race.entrants
             if item in each.audio
         ]
-        parts += [pieces.paragraph(f"{item}: {texts.get(item, '')}"), pieces.players(heard)]
+        parts += [pieces.paragraph(f"{item}: {texts.get(item, '')}"), pieces.players(heard, rate=None)]
     return "".join(parts)
 
 

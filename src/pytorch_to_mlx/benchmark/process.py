@@ -16,6 +16,7 @@ from typing import IO, Any
 
 from pytorch_to_mlx.benchmark.contender import SCRIPTS, Contender, openblas
 from pytorch_to_mlx.benchmark.contenders.serving import Setting
+from pytorch_to_mlx.environments import why_ended
 from pytorch_to_mlx.errors import BenchmarkError
 
 
@@ -30,9 +31,24 @@ class Child:
     def __init__(self, command: Sequence[str | Path], variables: dict[str, str], errors: IO[str]) -> None:
         self._name = Path(command[1]).name
         self._errors = errors
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=variables
-        )
+        # Replies come by a pipe of their own: what libraries print is in nobody's way.
+        reading, writing = os.pipe()
+        self._answers = os.fdopen(reading)
+        try:
+            self._process = subprocess.Popen(
+                [*command, str(writing)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                text=True,
+                env=variables,
+                pass_fds=[writing],
+            )
+        except BaseException:
+            self._answers.close()
+            raise
+        finally:
+            os.close(writing)
         self.replies: list[dict[str, Any]] = []
         try:
             self.loaded = self._reply()
@@ -44,7 +60,7 @@ class Child:
         """Have it do something, with another text than its setting's if one is given.
 
         Raises:
-            BenchmarkError: it failed; the last line that it printed.
+            BenchmarkError: it failed; the signal that ended it, or the error that it printed.
         """
         assert self._process.stdin
         with suppress(BrokenPipeError):  # it has ended, and the reply tells why
@@ -55,7 +71,7 @@ class Child:
 
     def close(self) -> None:
         """End it, whatever it is doing."""
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
         with suppress(BrokenPipeError):
             self._process.stdin.close()
         try:
@@ -63,16 +79,14 @@ class Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._process.stdout.close()
+        self._answers.close()
 
     def _reply(self) -> dict[str, Any]:
-        assert self._process.stdout
-        answer = self._process.stdout.readline()
+        answer = self._answers.readline()
         if not answer:
-            self._process.wait()
+            status = self._process.wait()
             self._errors.seek(0)
-            said = [line.strip() for line in self._errors.read().splitlines() if line.strip()]
-            raise BenchmarkError(f"{self._name} failed: {(said or [f'exit {self._process.returncode}'])[-1]}")
+            raise BenchmarkError(f"{self._name} {why_ended(status, self._errors.read())}")
         return json.loads(answer)
 
 
@@ -112,11 +126,12 @@ def read_through(model: Path) -> None:
 
 
 def about(contender: Contender, child: Child) -> dict[str, Any]:
-    """What a contender is and held, once it has worked: a line on it, its preloaded BLAS, seconds of import and load,
-    the probes' GFLOP/s, and bytes of memory (peak, held, and its framework's own peak; None where nobody tells)."""
+    """What a contender is and held, once it has worked: a line on it, its device, its preloaded BLAS, seconds of import
+    and load, the probes' GFLOP/s, and bytes of memory (peak, held, its framework's own peak; None if untold)."""
     last = child.replies[-1]
     return {
         "about": child.loaded["facts"]["about"],
+        "device": child.loaded["facts"].get("device", "cpu"),
         "preload": Path(openblas()).name if contender.preloads else "",
         "import": child.loaded["import"],
         "load": child.loaded["load"],

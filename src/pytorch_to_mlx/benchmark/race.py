@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import TypeVar
 
 from pytorch_to_mlx.benchmark.contender import Contender
 from pytorch_to_mlx.benchmark.contenders.serving import Setting
 from pytorch_to_mlx.benchmark.process import Child, about, started
-from pytorch_to_mlx.benchmark.results import COLD, IMPORT, LOAD, PEAK, Measured, Race, Reading
-from pytorch_to_mlx.benchmark.steps import Asked
+from pytorch_to_mlx.benchmark.results import AUDIO, COLD, IMPORT, LOAD, PEAK, Measured, Race, Reading
+from pytorch_to_mlx.benchmark.steps import Asked, Step
 from pytorch_to_mlx.benchmark.workload import Item
 from pytorch_to_mlx.errors import BenchmarkError, PytorchToMlxError
 
-Entrants = Mapping[Contender, tuple[Asked, Setting]]
 Note = Callable[[str], None]
 Progress = Callable[[str, int, int], None]
 T = TypeVar("T")
@@ -46,6 +46,25 @@ class Plan:
         return f"{several(self.runs, 'run')} in turns {warm}, {cold}, {several(self.threads, 'thread')}"
 
 
+@dataclass(frozen=True)
+class Entrant:
+    """How a contender is asked, what it is told when it starts, and the files that it loads."""
+
+    asked: Asked
+    setting: Setting
+    files: tuple[Path, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of its files."""
+        return sum(path.stat().st_size for path in self.files)
+
+
+Entrants = Mapping[Contender, Entrant]
+SAME_LENGTH = 0.2
+"""Seconds by which speech may differ whose length was told: some leave out a token or two, or add silence."""
+
+
 def run(
     race: Race, entrants: Entrants, items: Sequence[Item], plan: Plan, audio: Path, note: Note, progress: Progress
 ) -> None:
@@ -53,7 +72,7 @@ def run(
 
     Args:
         race: what is known before; it gets an entrant for each contender that came through, and who did not.
-        entrants: how each contender is asked, and its setting; the first is compared with the others.
+        entrants: how each contender is asked; the first is compared with the others.
         items: what each does.
         plan: how often.
         audio: a folder for what is said in the last run.
@@ -69,7 +88,7 @@ def run(
 
 @dataclass
 class Run:
-    """What `run` is given, and how far it is."""
+    """What `run` is given, and how far it is: what was measured of those that are still in it, and their processes."""
 
     race: Race
     entrants: Entrants
@@ -78,22 +97,28 @@ class Run:
     audio: Path
     note: Note
     progress: Progress
+    measured: dict[Contender, Measured] = field(default_factory=dict)
+    children: dict[Contender, Child] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.measured = {each: Measured(each.name, entrant.size) for each, entrant in self.entrants.items()}
 
     def all(self) -> None:
         """Every phase."""
-        self.measured = {
-            each: Measured(each.name, folder_size(Path(setting.model))) for each, (_, setting) in self.entrants.items()
-        }
+        if self.plan.cold_starts:
+            for contender in self._in_turn(0):
+                self.note(f"{contender.name}: starts once, unmeasured")
+                self._attempt(contender, lambda contender=contender: self._start(contender, measured=False))
         for number in range(self.plan.cold_starts):
             for contender in self._in_turn(number):
                 self.note(f"{contender.name}: cold start {number + 1} of {self.plan.cold_starts}")
-                self._attempt(contender, lambda contender=contender: self._start_cold(contender))
+                self._attempt(contender, lambda contender=contender: self._start(contender))
         with ExitStack() as stack:
-            self.children: dict[Contender, Child] = {}
             for contender in self._in_turn(0):
                 self._attempt(contender, lambda contender=contender: self._load(contender, stack))
-            for number in range(self.plan.runs):
-                self._round(number)
+            self._rounds()
+            for contender in self._in_turn(0):
+                self._attempt(contender, lambda contender=contender: self._check_length(contender))
             for contender in self._in_turn(0):
                 facts = self.measured[contender].facts = about(contender, self.children[contender])
                 self.measured[contender].add([Reading(PEAK, "", facts["peak"] / 1e9)])
@@ -105,39 +130,66 @@ class Run:
         number %= max(1, len(names))
         return names[number:] + names[:number]
 
-    def _start_cold(self, contender: Contender) -> None:
-        asked, setting = self.entrants[contender]
-        with started(contender, setting) as child:
-            self._keep_start(contender, child)
-            self.measured[contender].add([Reading(COLD, "", asked.cold(child, self.items[0]))])
+    def _start(self, contender: Contender, *, measured: bool = True) -> None:
+        """Start a fresh process, which works until its first output."""
+        entrant = self.entrants[contender]
+        with started(contender, entrant.setting) as child:
+            cold = entrant.asked.cold(child, self.items[0])
+            if measured:
+                self.measured[contender].add([*_parts(child), *([] if cold is None else [Reading(COLD, "", cold)])])
 
     def _load(self, contender: Contender, stack: ExitStack) -> None:
-        asked, setting = self.entrants[contender]
+        entrant = self.entrants[contender]
         self.note(f"{contender.name}: loads and warms up")
-        child = self.children[contender] = stack.enter_context(started(contender, setting))
-        self._keep_start(contender, child)
+        child = self.children[contender] = stack.enter_context(started(contender, entrant.setting))
+        if not self.plan.cold_starts:  # else those tell, whose sum is the cold start
+            self.measured[contender].add(_parts(child))
         for _ in range(self.plan.warmup):
-            asked.warm_up(child, self.items[0])
+            entrant.asked.warm_up(child, self.items)
 
-    def _keep_start(self, contender: Contender, child: Child) -> None:
-        taken = (Reading(IMPORT, "", child.loaded["import"]), Reading(LOAD, "", child.loaded["load"]))
-        self.measured[contender].add(taken)
+    def _rounds(self) -> None:
+        """All runs, or those that were finished when somebody ended it: an unfinished one counts for nobody."""
+        for number in range(self.plan.runs):
+            readings: dict[Contender, list[Reading]] = {each: [] for each in self.measured}
+            try:
+                self._round(number, readings)
+            except KeyboardInterrupt:
+                if number == 0:
+                    raise
+                self.race.interrupted = True
+                self.race.remarks.append(f"It was interrupted after {number} of {self.plan.runs} runs.")
+                return
+            for contender, found in self.measured.items():
+                found.add(readings[contender])
 
-    def _round(self, number: int) -> None:
-        steps = next(iter(self.entrants.values()))[0].steps(self.items)
+    def _round(self, number: int, readings: Mapping[Contender, list[Reading]]) -> None:
+        steps = next(iter(self.entrants.values())).asked.steps(self.items)
+        what = f"{self.race.title}: runs"
         for done, step in enumerate(steps):
-            self.progress("runs", number * len(steps) + done, self.plan.runs * len(steps))
+            self.progress(what, number * len(steps) + done, self.plan.runs * len(steps))
             for contender in self._in_turn(number):
-                self._attempt(contender, lambda contender=contender, step=step: self._measure(contender, step, number))
-        self.progress("runs", (number + 1) * len(steps), self.plan.runs * len(steps))
+                self._attempt(
+                    contender,
+                    lambda contender=contender, step=step: self._measure(contender, step, number, readings[contender]),
+                )
+        self.progress(what, (number + 1) * len(steps), self.plan.runs * len(steps))
 
-    def _measure(self, contender: Contender, step: tuple[str, Item | None], number: int) -> None:
-        asked, child, found = self.entrants[contender][0], self.children[contender], self.measured[contender]
-        found.add(asked.measure(child, step))
+    def _measure(self, contender: Contender, step: Step, number: int, readings: list[Reading]) -> None:
+        asked, child, found = self.entrants[contender].asked, self.children[contender], self.measured[contender]
+        readings += asked.measure(child, step)
         if number == self.plan.runs - 1 and step[1]:
             path = self.audio / f"{len(found.audio)}-{list(self.entrants).index(contender)}.wav"
             if asked.keep(child, step, path):
                 found.audio[step[1].name] = path
+
+    def _check_length(self, contender: Contender) -> None:
+        """Raises `BenchmarkError` where it was told how long to speak, and did not speak as long as the first."""
+        entrant, first = self.entrants[contender], next(iter(self.measured))
+        told = entrant.setting.exact and entrant.asked.choice.tokens_per_second and not self.race.side_by_side
+        for item in self.items if told else ():
+            own, its = (median(self.measured[each].of(AUDIO, item.name)) for each in (first, contender))
+            if abs(own - its) > SAME_LENGTH:
+                raise BenchmarkError(f"of {item.name} it said {its:.2f} s, {first.name} {own:.2f} s")
 
     def _attempt(self, contender: Contender, work: Callable[[], None]) -> None:
         """Work that drops the contender if it fails, unless it is ours with others beside it, or the last."""
@@ -152,6 +204,6 @@ class Run:
             del self.measured[contender]
 
 
-def folder_size(model: Path) -> int:
-    """Bytes of a file, or of a folder's files."""
-    return sum(path.stat().st_size for path in (model, *model.rglob("*")) if path.is_file())
+def _parts(child: Child) -> list[Reading]:
+    """What a process spent before it was asked anything."""
+    return [Reading(IMPORT, "", child.loaded["import"]), Reading(LOAD, "", child.loaded["load"])]

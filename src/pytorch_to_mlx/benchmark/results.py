@@ -11,24 +11,29 @@ from typing import Any
 
 LATENCY, SPEED, FIRST = "latency", "x real time", "first output"
 COLD, IMPORT, LOAD, VOICE = "cold start", "import", "load", "voice preparation"
-TOKEN, PEAK = "each token", "peak memory"
+TOKEN, PEAK, AUDIO = "each token", "peak memory", "audio"
 
 DEFINITIONS = {
     LATENCY: "Seconds from the request to the whole result: all of the speech, or all of the transcript.",
     SPEED: "Seconds of audio, said or heard, for each second of waiting (audio seconds ÷ wall seconds). Larger is "
     "faster; at 1 the model just keeps up with a listener.",
+    AUDIO: "Seconds of what was said.",
     "first audio": "Seconds from the request to the first samples that could be played. Where a contender does not "
     "stream, that is when all of it is there.",
-    "first token": "Seconds from the request to the first token of the transcript.",
+    "first token": "Seconds from the request to the first token of the transcript, where a contender tells it.",
     COLD: "Seconds from starting a fresh process to its first audio or token: interpreter, imports, loading the model "
-    "from files that were just read, preparing the voice, and the request.",
+    "from files that were just read, preparing the voice, and the request. Each was started once before, unmeasured: "
+    "libraries lie in the page cache, and kernels that a framework compiles and keeps on disk are there.",
     IMPORT: "Seconds from starting the process until its libraries are imported.",
     LOAD: "Seconds from there until the model is in memory.",
-    VOICE: "Seconds to analyse the recording whose voice is cloned, where a model clones.",
+    VOICE: "Seconds to analyse the recording whose voice is cloned, where a model clones and a contender can do so "
+    "before it speaks.",
     "stages": "Seconds of one whole request by what it is spent on. What no stage tells of is the rest.",
     TOKEN: "Seconds for each token, or frame of speech, that follows the first.",
-    PEAK: "The most that the process held at any time, loading included, mapped files included.",
-    "folder": "Size on disk of what the contender loads.",
+    PEAK: "The most that the process held at any time, loading included, mapped files included. What lies in a GPU's "
+    "own memory is not in it.",
+    "device memory": "The most that the framework says it held on its device, where that is not the CPU.",
+    "folder": "Size on disk of the files that the contender loads.",
     "matmul probe": "10^9 float32 operations a second in a product of matrices of 1024 squared, in the contender's own "
     "process after each piece of work: where contenders differ in it, they did not have the same machine.",
     "median (lowest to highest)": "Of the runs. Contenders work in turns: each does a step before any does the next, "
@@ -92,6 +97,9 @@ class Race:
         entrants: what was measured of each; ours first where there are others.
         left_out: who did not take part, and why, with the way out.
         side_by_side: whether its entrants are different models, of which none is ours beside others.
+        interrupted: whether somebody ended it when some of its runs were finished.
+        remarks: sentences on what is not the same for all.
+        asked: the plan, the workload, and each contender's setting: enough to ask the same again.
     """
 
     title: str
@@ -102,6 +110,9 @@ class Race:
     entrants: list[Measured] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     side_by_side: bool = False
+    interrupted: bool = False
+    remarks: list[str] = field(default_factory=list)
+    asked: dict[str, Any] = field(default_factory=dict)
 
     @property
     def speaks(self) -> bool:
@@ -124,7 +135,7 @@ class Race:
                     "name": each.name,
                     "size": each.size,
                     **each.facts,
-                    "measures": _summed_up(each.measures),
+                    "measures": _summed_up({self.first if m == FIRST else m: v for m, v in each.measures.items()}),
                     "stages": _summed_up(each.stages),
                     "times as fast": {item: summary(self.ratios(each, item)) for item in self.items},
                 }

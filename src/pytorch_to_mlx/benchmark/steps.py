@@ -9,8 +9,9 @@ from typing import Any
 
 from pytorch_to_mlx.benchmark.contender import Contender
 from pytorch_to_mlx.benchmark.process import Child
-from pytorch_to_mlx.benchmark.results import FIRST, LATENCY, SPEED, TOKEN, VOICE, Reading
+from pytorch_to_mlx.benchmark.results import AUDIO, FIRST, LATENCY, SPEED, TOKEN, VOICE, Reading
 from pytorch_to_mlx.benchmark.workload import Choice, Item
+from pytorch_to_mlx.errors import BenchmarkError
 
 Step = tuple[str, Item | None]
 """What is done, and with which item."""
@@ -29,13 +30,15 @@ class Asked(ABC):
         self.contender = contender
         self.choice = choice
 
-    @abstractmethod
-    def warm_up(self, child: Child, item: Item) -> None:
-        """Work once, unmeasured."""
+    def warm_up(self, child: Child, items: tuple[Item, ...]) -> None:
+        """Do all steps of a run, unmeasured."""
+        for step in self.steps(items):
+            for _ in self.measure(child, step):
+                pass
 
     @abstractmethod
-    def cold(self, child: Child, item: Item) -> float:
-        """Have a fresh process work; returns seconds from its start to its first output."""
+    def cold(self, child: Child, item: Item) -> float | None:
+        """Have a fresh process work; returns seconds from its start to its first output, None if it does not tell."""
 
     @abstractmethod
     def steps(self, items: tuple[Item, ...]) -> list[Step]:
@@ -43,7 +46,11 @@ class Asked(ABC):
 
     @abstractmethod
     def measure(self, child: Child, step: Step) -> Iterator[Reading]:
-        """Do a step; it gives nothing where the contender does no such thing."""
+        """Do a step; it gives nothing where the contender does no such thing.
+
+        Raises:
+            BenchmarkError: it failed, or gave nothing that could be measured.
+        """
 
     def keep(self, child: Child, step: Step, path: Path) -> bool:
         """Write the audio that a step just gave as WAV; false if it gave none."""
@@ -55,11 +62,6 @@ class Speaking(Asked):
 
     first = "first audio"
 
-    def warm_up(self, child: Child, item: Item) -> None:
-        if self.choice.clones:
-            child.ask("voice")
-        child.ask("synthesize", self._limit(item), text=self._text(item))
-
     def cold(self, child: Child, item: Item) -> float:
         return child.ask("cold", self._limit(item), text=self._text(item))["at"]
 
@@ -69,11 +71,14 @@ class Speaking(Asked):
     def measure(self, child: Child, step: Step) -> Iterator[Reading]:
         what, item = step
         if item is None:
-            if self.choice.clones:
-                yield Reading(VOICE, "", child.ask("voice")["seconds"])
+            if self.choice.clones and (reply := child.ask("voice"))["result"] is not False:
+                yield Reading(VOICE, "", reply["seconds"])
         elif what == "whole":
             reply = child.ask("synthesize", self._limit(item), text=self._text(item))
+            if not reply["audio"]:
+                raise BenchmarkError("it said nothing")
             yield from whole(reply, item, reply["audio"])
+            yield Reading(AUDIO, item.name, reply["audio"])
             if not self.contender.streams:
                 yield Reading(FIRST, item.name, reply["seconds"])
         elif self.contender.streams:
@@ -102,12 +107,10 @@ class Hearing(Asked):
         super().__init__(contender, choice)
         self.files = files
 
-    def warm_up(self, child: Child, item: Item) -> None:
-        self._transcribe(child, item)
-
-    def cold(self, child: Child, item: Item) -> float:
+    def cold(self, child: Child, item: Item) -> float | None:
         reply = self._transcribe(child, item)
-        return reply["at"] - reply["seconds"] + reply["spans"].get("first", reply["seconds"])
+        first = reply["spans"].get("first")
+        return None if first is None else reply["at"] - reply["seconds"] + first
 
     def steps(self, items: tuple[Item, ...]) -> list[Step]:
         return [("whole", item) for item in items]
@@ -117,7 +120,8 @@ class Hearing(Asked):
         assert item
         reply = self._transcribe(child, item)
         yield from whole(reply, item, seconds_of(self.files[item.name]))
-        yield Reading(FIRST, item.name, reply["spans"].get("first", reply["seconds"]))
+        if "first" in reply["spans"]:
+            yield Reading(FIRST, item.name, reply["spans"]["first"])
 
     def _transcribe(self, child: Child, item: Item) -> dict[str, Any]:
         return child.ask("transcribe", str(self.files[item.name]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pytorch_to_mlx.benchmark.results import (
+    AUDIO,
     COLD,
     FIRST,
     IMPORT,
@@ -12,6 +13,7 @@ from pytorch_to_mlx.benchmark.results import (
     SPEED,
     TOKEN,
     VOICE,
+    Measured,
     Race,
     number,
     spread,
@@ -24,19 +26,19 @@ Table = tuple[list[str], list[list[str]]]
 
 def item_rows(race: Race) -> Table:
     """Every contender at every item."""
-    head = [
-        "contender",
-        "text" if race.speaks else "recording",
-        "latency, s",
-        SPEED,
-        f"{race.first}, s",
-    ]
+    columns = {
+        "latency, s": LATENCY,
+        SPEED: SPEED,
+        f"{race.first}, s": FIRST,
+        **({"audio, s": AUDIO} if race.speaks else {}),
+    }
+    head = ["contender", "text" if race.speaks else "recording", *columns]
     versus = len(race.entrants) > 1 and not race.side_by_side
     rows = [
         [
             each.name,
             item,
-            *(spread(each.of(measure, item)) for measure in (LATENCY, SPEED, FIRST)),
+            *(spread(each.of(measure, item)) for measure in columns.values()),
             *([spread(race.ratios(each, item))] if versus else []),
         ]
         for item in race.items
@@ -47,25 +49,24 @@ def item_rows(race: Race) -> Table:
 
 def contender_rows(race: Race) -> Table:
     """What every contender costs to start, and holds."""
-    head = [
-        "contender",
-        "cold start, s",
-        "import, s",
-        "load, s",
-        "voice preparation, s",
-        "peak memory, GB",
-        "folder, GB",
-    ]
+    head = ["contender", *(f"{measure}, s" for measure in (COLD, IMPORT, LOAD, VOICE)), "peak memory, GB"]
+    on_device = any(each.facts["device"] != "cpu" for each in race.entrants)
     rows = [
         [
             each.name,
             *(spread(each.of(measure)) for measure in (COLD, IMPORT, LOAD, VOICE)),
             spread(each.of(PEAK)),
+            *([_device_memory(each)] if on_device else []),
             number(each.size / 1e9),
         ]
         for each in race.entrants
     ]
-    return head, rows
+    return [*head, *(["device memory, GB"] if on_device else []), "folder, GB"], rows
+
+
+def _device_memory(entrant: Measured) -> str:
+    held = entrant.facts["device_peak"]
+    return "" if entrant.facts["device"] == "cpu" or held is None else number(held / 1e9)
 
 
 def probe_rows(race: Race) -> Table:
@@ -76,6 +77,19 @@ def probe_rows(race: Race) -> Table:
         for each in race.entrants
     ]
     return head, rows
+
+
+def remarks(race: Race) -> list[str]:
+    """Sentences on what was not the same for all: the machine, devices, and what is known of the contenders."""
+    return [*filter(None, [disturbance(race), devices(race)]), *race.remarks]
+
+
+def devices(race: Race) -> str:
+    """A sentence on devices that differ; else empty."""
+    found = {each.name: each.facts["device"] for each in race.entrants}
+    if len(set(found.values())) < 2:
+        return ""
+    return f"Not on the same device: {', '.join(f'{name} computed on the {device}' for name, device in found.items())}."
 
 
 def disturbance(race: Race) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 from pytorch_to_mlx.errors import UsageError
 
 FOLDER = Path(__file__).parent / "workloads"
-FILES = {"text to speech": "text-to-speech.toml", "transcription": "transcription.toml"}
+SPEECH = "text to speech"
+FILES = {SPEECH: "text-to-speech.toml", "transcription": "transcription.toml"}
 """The default one of each task that has a benchmark."""
 
 
@@ -79,15 +81,22 @@ class Workload:
         known = {name: told.pop(name) for name in ("tokens_per_second", "clones", "continues") if name in told}
         return Choice(told, **known)
 
+    @property
+    def names(self) -> list[str]:
+        """Of its items."""
+        return [item.name for item in self.items]
+
+    def __str__(self) -> str:
+        return f"the workload {self.name} has {', '.join(self.names)}"
+
     def only(self, names: Collection[str]) -> Workload:
-        """With some of the items.
+        """With those of its items that are named.
 
         Raises:
-            UsageError: there is no such item.
+            UsageError: it has none of them.
         """
-        known = [item.name for item in self.items]
-        if unknown := [name for name in names if name not in known]:
-            raise UsageError(f"--only {unknown[0]}: the workload {self.name} has {', '.join(known)}")
+        if not set(names) & set(self.names):
+            raise UsageError(f"--only {', '.join(names)}: {self}")
         return replace(self, items=tuple(item for item in self.items if item.name in names))
 
 
@@ -109,16 +118,48 @@ def read(path: Path) -> Workload:
             path.stem,
             told["task"],
             told.get("about", ""),
-            tuple(Item(**item) for item in items),
-            Item(**{"name": "voice", **told.get("voice", {})}),
-            told.get("settings", {}),
+            tuple(_item(**item) for item in items),
+            _item(**{"name": "voice", **told.get("voice", {})}),
+            dict(told.get("settings", {})),
         )
     except OSError as error:
         raise UsageError(f"{path}: no such workload ({error.strerror}); there are those in {FOLDER}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{path} is no workload: {error}; write one as those in {FOLDER}") from error
-    if found.task not in FILES:
-        raise UsageError(f"{path}: task {found.task!r} has no benchmark; there are {', '.join(FILES)}")
-    if not found.items or not all(item.text or item.recording for item in found.items):
-        raise UsageError(f"{path}: give [[texts]] with name and text, or [[recordings]] with name and recording")
+    if problem := next(_problems(found), ""):
+        raise UsageError(f"{path}: {problem}")
     return found
+
+
+def _problems(found: Workload) -> Iterator[str]:
+    """What makes no sense of what a workload says."""
+    if found.task not in list(FILES):
+        yield f"task {found.task!r} has no benchmark; there are {', '.join(FILES)}"
+    what = "text" if found.task == SPEECH else "recording"
+    if not found.items or not all(getattr(item, what) for item in found.items):
+        yield f"give [[{what}s]] with name and {what}: the task is {found.task}"
+    if twice := [name for name, count in Counter(found.names).items() if count > 1]:
+        yield f"two items are called {twice[0]}"
+    for item in (*found.items, found.voice):
+        if not item.name or "/" in item.name or "," in item.name:
+            yield f"{item.name!r} is no name of an item: it has a slash or a comma, or nothing"
+        if not item.seconds > 0:
+            yield f"{item.name}: seconds = {item.seconds} is not above 0"
+    for pattern, told in found.settings.items():
+        if not isinstance(told, dict):
+            yield f"settings of {pattern!r} are not a table"
+        elif told.get("phonemes") and (silent := [item.name for item in found.items if not item.phonemes]):
+            yield f"settings of {pattern!r} say phonemes, which {silent[0]} lacks"
+
+
+def _item(**told: Any) -> Item:
+    """One of a file, each of whose values is of its kind.
+
+    Raises:
+        TypeError: one is not, or there is no such value.
+    """
+    item = Item(**told)
+    for name, value in vars(item).items():
+        if not isinstance(value, (int, float) if name == "seconds" else str):
+            raise TypeError(f"{name} = {value!r} is a {type(value).__name__}")
+    return item

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+import shutil
+import sys
+import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,11 +17,11 @@ from pytorch_to_mlx.cli.inspect import OfflineOption
 from pytorch_to_mlx.errors import PytorchToMlxError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pytorch_to_mlx.benchmark.measuring import Request
     from pytorch_to_mlx.benchmark.results import Race
-    from pytorch_to_mlx.benchmark.subjects import Subject
+    from pytorch_to_mlx.benchmark.subjects import Named
     from pytorch_to_mlx.benchmark.tables import Table
 
 COMPARE = "compare-tts"
@@ -55,6 +61,9 @@ def command(
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write one HTML page with plots and audio players.")
     ] = None,
+    work: Annotated[
+        Path | None, typer.Option(help="Where seeded and converted models lie meanwhile; else the system's folder.")
+    ] = None,
     offline: OfflineOption = False,
 ) -> None:
     """Measure models: latency, x real time, first audio or token, load, cold start, memory, stages.
@@ -72,10 +81,7 @@ def command(
 
       pytorch-to-mlx benchmark compare-tts kokoro-mlx qwen-mlx --html tts.html
     """
-    import tempfile
-
-    from pytorch_to_mlx.benchmark.machine import load_average
-    from pytorch_to_mlx.cli.output import check_output, count_progress, note
+    from pytorch_to_mlx.cli.output import check_output, count_progress
 
     comparing = (words or [])[:1] == [COMPARE]
     given = [*(words or [])[comparing:], *_listed(models)]
@@ -90,22 +96,15 @@ def command(
 
         new_figure(1, 1)  # without matplotlib it fails here, not after the work
     request = _request(against, runs, warmup, cold_starts, threads, only, workload, recordings, ref_audio, ref_text)
-    with tempfile.TemporaryDirectory(prefix="pytorch-to-mlx-benchmark-") as work, count_progress() as progress:
-        subjects = _subjects(given, _sources(source or (), given), dtype, Path(work), offline=offline)
-        before = load_average()
-        races = _races(comparing, subjects, request, Path(work), progress)
-        document = _document(races, f"{before:.1f} before and {load_average():.1f} after")
-        for race in races:
-            _print(race)
-        print("; ".join(f"{name}: {value}" for name, value in document["machine"].items()))
-        if json_file is not None:
-            import json
-
-            json_file.write_text(json.dumps(document, indent=2, ensure_ascii=False, default=str), encoding="utf-8")
-            note(f"wrote {json_file}")
-        if html is not None:
-            _write_page(html, races, document["machine"], request)
-            note(f"wrote {html}")
+    named = _named(given, _sources(source or (), given), dtype, request, comparing, offline=offline)
+    with _room(work) as room, count_progress() as progress:
+        report = _Report(request, json_file, html)
+        try:
+            failed = len(given) - len(named) + _measure(named, request, room, report, progress, comparing)
+        finally:  # hours of work are kept, whatever ends it
+            report.finish()
+    if failed:
+        raise typer.Exit(1)
 
 
 def _listed(text: str | None) -> list[str]:
@@ -124,9 +123,8 @@ def _request(
     ref_audio: Path | None,
     ref_text: str | None,
 ) -> Request:
-    import os
-
     from pytorch_to_mlx.benchmark.contender import OTHERS
+    from pytorch_to_mlx.benchmark.machine import cores
     from pytorch_to_mlx.benchmark.measuring import Request
     from pytorch_to_mlx.benchmark.race import Plan
     from pytorch_to_mlx.benchmark.workload import read
@@ -142,7 +140,7 @@ def _request(
         raise UsageError("--ref-text is what a recording says: give --ref-audio too")
     own = read(workload) if workload else None
     return Request(
-        Plan(runs, warmup, cold_starts, threads or os.cpu_count() or 1),
+        Plan(runs, warmup, cold_starts, threads or cores()),
         wanted,
         {own.task: own} if own else {},
         tuple(_listed(only)),
@@ -166,49 +164,152 @@ def _sources(told: Sequence[str], given: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _subjects(given: Sequence[str], sources: dict[str, str], dtype: Any, work: Path, *, offline: bool) -> list[Subject]:
-    """The models that have a benchmark; a line on each other, unless there is no other."""
-    from pytorch_to_mlx.benchmark.subjects import find
+def _named(
+    given: Sequence[str],
+    sources: dict[str, str],
+    dtype: str | None,
+    request: Request,
+    comparing: bool,
+    *,
+    offline: bool,
+) -> list[Named]:
+    """The models that have a benchmark; a line on each other, unless there is no other.
+
+    Raises:
+        UsageError: none has, one is named twice, or nothing of what --only names is in any workload.
+    """
+    from pytorch_to_mlx.benchmark.subjects import check_speaks, find, told_apart
     from pytorch_to_mlx.cli.output import note
 
-    found: list[Subject] = []
+    paths = [Path(name).resolve() for name in given]
+    if twice := [name for i, name in enumerate(given) if paths[i] in paths[:i]]:
+        raise UsageError(f"{twice[0]} is named twice")
+    found: list[Named] = []
     for name in given:
         try:
-            found.append(find(name, sources.get(name), dtype, work, note, offline=offline))
+            found.append(find(name, sources.get(name), dtype, offline=offline))
         except PytorchToMlxError as error:
             if len(given) == 1:
                 raise
             note(f"left out: {error}")
     if not found:
         raise UsageError("none of the models can be measured; the lines above tell why")
-    return found
+    if comparing:
+        check_speaks(found)
+    request.check(each.task for each in found)
+    return told_apart(found)
 
 
-def _races(comparing: bool, subjects: list[Subject], request: Request, work: Path, progress: Any) -> list[Race]:
+def _measure(
+    named: Sequence[Named], request: Request, room: Path, report: _Report, progress: Any, comparing: bool
+) -> int:
+    """All models side by side, or one after another; returns how many failed.
+
+    Raises:
+        PytorchToMlxError: the only one failed.
+    """
     from pytorch_to_mlx.benchmark.measuring import benchmark, compare
     from pytorch_to_mlx.cli.output import note
 
+    def own(name: str) -> Path:
+        folder = room / name
+        folder.mkdir()
+        return folder
+
+    said = room / "said"
     if comparing:
-        return [compare(subjects, request, work, note, progress)]
-    return [benchmark(subject, request, work, note, progress) for subject in subjects]
+        subjects = [each.subject(own(str(number)), note) for number, each in enumerate(named)]
+        report.add(compare(subjects, request, own("shared"), said, note, progress))
+        return 0
+    failed = 0
+    for number, each in enumerate(named):
+        if not request.asks(each.task):
+            note(f"{each.name}: --only names nothing that it does")
+            continue
+        work = own(str(number))
+        try:
+            subject = each.subject(work, note)
+            report.add(benchmark(subject, request, work, said / str(number), note, progress))
+        except PytorchToMlxError as error:
+            if len(named) == 1:
+                raise
+            note(f"{each.name} failed: {error}")
+            failed += 1
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    return failed
 
 
-def _document(races: Sequence[Race], load: str) -> dict[str, Any]:
-    """All that was measured, as JSON has it."""
-    from pytorch_to_mlx.benchmark.machine import describe
-    from pytorch_to_mlx.benchmark.results import DEFINITIONS
+class _Report:
+    """What was measured so far: each race is printed and written as soon as it is over."""
 
-    machine = {**describe(), "load average": load}
-    return {"machine": machine, "definitions": DEFINITIONS, "races": [race.as_json() for race in races]}
+    def __init__(self, request: Request, json_file: Path | None, html: Path | None) -> None:
+        from pytorch_to_mlx.benchmark.machine import load_average
+
+        self.request, self.json_file, self.html = request, json_file, html
+        self.races: list[Race] = []
+        self.before = load_average()
+
+    def add(self, race: Race) -> None:
+        """One more.
+
+        Raises:
+            KeyboardInterrupt: somebody ended it.
+        """
+        self.races.append(race)
+        _print(race)
+        self._write_json()
+        if race.interrupted:
+            raise KeyboardInterrupt
+
+    def finish(self) -> None:
+        """Write the page, and tell the machine."""
+        from pytorch_to_mlx.cli.output import note
+
+        if not self.races:
+            return
+        self._write_json()
+        print("; ".join(f"{name}: {value}" for name, value in self._machine().items()))
+        if self.html is not None:
+            _write_page(self.html, self.races, self._machine(), self.request)
+        for path in filter(None, (self.json_file, self.html)):
+            note(f"wrote {path}")
+
+    def _machine(self) -> dict[str, str]:
+        from pytorch_to_mlx.benchmark.machine import describe, load_average
+
+        return {**describe(), "load average": f"{self.before:.1f} before and {load_average():.1f} after"}
+
+    def _write_json(self) -> None:
+        from pytorch_to_mlx.benchmark.results import DEFINITIONS
+
+        if self.json_file is None:
+            return
+        document = {
+            "command": shlex.join(["pytorch-to-mlx", *sys.argv[1:]]),
+            "machine": self._machine(),
+            "definitions": DEFINITIONS,
+            "races": [race.as_json() for race in self.races],
+        }
+        self.json_file.write_text(json.dumps(document, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
+@contextmanager
+def _room(work: Path | None) -> Iterator[Path]:
+    """A folder, in that of --work, that is there as long as the block."""
+    if work is not None and not work.is_dir():
+        raise UsageError(f"--work {work}: there is no such folder")
+    with tempfile.TemporaryDirectory(prefix="pytorch-to-mlx-benchmark-", dir=work) as room:
+        yield Path(room)
 
 
 def _print(race: Race) -> None:
-    from pytorch_to_mlx.benchmark.tables import contender_rows, disturbance, item_rows, probe_rows, stage_rows
+    from pytorch_to_mlx.benchmark.tables import contender_rows, item_rows, probe_rows, remarks, stage_rows
 
     print(f"{race.title}: {race.about}")
     for shown in (item_rows(race), contender_rows(race), stage_rows(race), probe_rows(race)):
         _print_table(shown)
-    if told := disturbance(race):
+    for told in remarks(race):
         print(f"\n{told}")
     for name, reason in race.left_out.items():
         print(f"\n{name} is left out: {reason}")

@@ -97,25 +97,25 @@ def _shade(level: float) -> tuple[str, str]:
     return f"#{red:02x}{green:02x}{blue:02x}", "#fff" if level > 0.7 else "#000"
 
 
-def players(items: Iterable[tuple[str, str, Audio]]) -> str:
-    """Recordings to listen to, each with a name and a note."""
+def players(items: Iterable[tuple[str, str, Audio]], rate: int | None = PLAYER_RATE) -> str:
+    """Recordings to listen to at a rate, or each at its own if None; each with a name and a note."""
     return (
         '<ul class="players">'
         + "".join(
-            f"<li><strong>{escape(name)}</strong>{audio_player(audio, name)}<p>{escape(note)}</p></li>"
+            f"<li><strong>{escape(name)}</strong>{audio_player(audio, name, rate)}<p>{escape(note)}</p></li>"
             for name, note, audio in items
         )
         + "</ul>"
     )
 
 
-def audio_player(audio: Audio, name: str) -> str:
-    """A player of the recording at 16 kHz, which is inside the page as 16-bit FLAC."""
+def audio_player(audio: Audio, name: str, rate: int | None = PLAYER_RATE) -> str:
+    """A player of the recording at a rate, or its own if None, which is inside the page as 16-bit FLAC."""
     import soundfile
 
     buffer = BytesIO()
-    at_rate = audio.resampled(PLAYER_RATE)
-    soundfile.write(buffer, at_rate.samples.clip(-1, 1), PLAYER_RATE, format="FLAC", subtype="PCM_16")
+    played = audio if rate is None else audio.resampled(rate)
+    soundfile.write(buffer, played.samples.clip(-1, 1), played.rate, format="FLAC", subtype="PCM_16")
     source = _data_uri("audio/flac", buffer.getvalue())
     return f'<audio controls preload="metadata" aria-label="{escape(name)}" src="{source}"></audio>'
 

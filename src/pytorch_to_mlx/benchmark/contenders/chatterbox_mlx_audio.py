@@ -18,7 +18,7 @@ import mlx.core as mx
 import mlx_audio.tts.models.chatterbox.t3.t3 as t3_module  # type: ignore[import-not-found]
 import numpy as np
 from chatterbox_on_mlx import Endless, MlxChatterbox
-from chatterbox_serving import SPEECH_TOKENS
+from chatterbox_serving import OPTIONS, SPEECH_TOKENS
 from mlx_audio.tts.models.chatterbox.chatterbox import punc_norm  # type: ignore[import-not-found]
 from mlx_audio.tts.utils import load_model  # type: ignore[import-not-found]
 from serving import Setting, Stopwatch, serve
@@ -29,6 +29,7 @@ RATE = 24000
 
 class MlxAudio(MlxChatterbox):
     packages = ("mlx-audio", "mlx")
+    options = OPTIONS
 
     def __init__(self, setting: Setting, watch: Stopwatch) -> None:
         super().__init__(setting, watch)
@@ -62,7 +63,7 @@ class MlxAudio(MlxChatterbox):
         self.conds = self.model.prepare_conditionals(self.setting.prompt, 0)  # it reads the file at its own rate
 
     def synthesize(self, limit: int) -> int:
-        told = {"conds": self.conds, "max_new_tokens": limit, **self.setting.options}
+        told = {"conds": self.conds, **({"max_new_tokens": limit} if limit else {}), **self.setting.options}
         return self.heard(
             np.concatenate([np.array(said.audio) for said in self.model.generate(self.text, **told)]), RATE
         )

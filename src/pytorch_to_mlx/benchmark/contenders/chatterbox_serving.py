@@ -9,6 +9,8 @@ from speech_serving import SpeechContender
 SPEECH_TOKENS = 6561
 """Ids from here on are special. Where a setting is `exact`, they are kept from being drawn: all speak equally long."""
 NEVER = -1e9
+OPTIONS = ("exaggeration", "cfg_weight", "temperature", "top_p", "min_p", "repetition_penalty")
+"""That contenders other than ours heed."""
 
 
 class ChatterboxContender(SpeechContender):

@@ -9,12 +9,14 @@ from typing import Any
 import torch
 import torch.nn.functional as functional
 from chatterbox.tts import ChatterboxTTS, punc_norm  # type: ignore  # in its own environment
-from chatterbox_serving import NEVER, SPEECH_TOKENS, ChatterboxContender
+from chatterbox_serving import NEVER, OPTIONS, SPEECH_TOKENS, ChatterboxContender
 from on_torch import TorchContender
 from serving import Setting, Stopwatch, serve
 
 
 class Upstream(TorchContender, ChatterboxContender):
+    options = OPTIONS
+
     def __init__(self, setting: Setting, watch: Stopwatch) -> None:
         super().__init__(setting, watch)
         self.model = ChatterboxTTS.from_local(setting.model, "cpu")
@@ -32,7 +34,7 @@ class Upstream(TorchContender, ChatterboxContender):
 
     def _timed_inference(self, **named: Any) -> torch.Tensor:
         self.watch.begin_tokens()
-        return self._infer(**named | {"max_new_tokens": self.tokens})
+        return self._infer(**named | ({"max_new_tokens": self.tokens} if self.tokens else {}))
 
     def _timed_draw(self, *arguments: Any, **named: Any) -> torch.Tensor:
         token = self._draw(*arguments, **named)

@@ -8,7 +8,7 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
-from kokoro_serving import KokoroContender, drawn, style
+from kokoro_serving import OPTIONS, KokoroContender, drawn, style
 from mlx_audio.tts.models.kokoro.kokoro import Model, ModelConfig  # type: ignore[import-not-found]
 from on_mlx import MlxContender
 from serving import Setting, Stopwatch, serve
@@ -16,6 +16,7 @@ from serving import Setting, Stopwatch, serve
 
 class MlxAudio(MlxContender, KokoroContender):
     packages = ("mlx-audio", "mlx")
+    options = OPTIONS
 
     def __init__(self, setting: Setting, watch: Stopwatch) -> None:
         super().__init__(setting, watch)
@@ -38,7 +39,13 @@ class MlxAudio(MlxContender, KokoroContender):
 
     def frames(self) -> int:
         seen: list[int] = []
-        own, self.model.decoder = self.model.decoder, lambda text, *rest: (seen.append(text.shape[-1]), [text])[1]
+
+        def counted(text: mx.array, *rest: mx.array) -> list[mx.array]:
+            mx.eval(text, *rest)  # pitch and loudness are lazy, and belong to the frames
+            seen.append(text.shape[-1])
+            return [text]
+
+        own, self.model.decoder = self.model.decoder, counted
         self.model(self.text, mx.array(style()))
         self.model.decoder = own
         return seen[0]

@@ -6,13 +6,22 @@ import time
 from abc import abstractmethod
 
 import numpy as np
+from serving import Setting
 from speech_serving import SpeechContender
 
+OPTIONS = ("speaker", "phonemes")
+"""That contenders other than ours heed."""
 WIDTH, STYLE, RATE = 512, 256, 24000
 
 
 class KokoroContender(SpeechContender):
     """One implementation of Kokoro. A text is phonemes, each line of which is said in a pass of its own."""
+
+    @classmethod
+    def refusal(cls, setting: Setting) -> str:
+        if cls.options is not None and not setting.options.get("phonemes"):
+            return "it takes phonemes alone: set phonemes = true in the workload"
+        return super().refusal(setting)
 
     @abstractmethod
     def say(self, line: str) -> np.ndarray:

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from kokoro_serving import KokoroContender, drawn, style
+from kokoro import KModel  # type: ignore  # in its own environment
+from kokoro_serving import OPTIONS, KokoroContender, drawn, style
 from on_torch import TorchContender
 from serving import Setting, Stopwatch, serve
 
@@ -23,9 +24,9 @@ WEIGHTS = "kokoro-v1_0.pth"
 
 
 class Upstream(TorchContender, KokoroContender):
-    def __init__(self, setting: Setting, watch: Stopwatch) -> None:
-        from kokoro import KModel  # type: ignore  # in its own environment
+    options = OPTIONS
 
+    def __init__(self, setting: Setting, watch: Stopwatch) -> None:
         super().__init__(setting, watch)
         folder = Path(setting.model)
         self.model: Any = KModel(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from serving import MATRIX, Contender, Setting, Stopwatch
+from serving import MATRIX, SEED, Contender, Setting, Stopwatch
 
 
 class TorchContender(Contender):
@@ -15,9 +15,13 @@ class TorchContender(Contender):
         super().__init__(setting, watch)
         torch.set_num_threads(setting.threads)
 
+    def seed(self) -> None:
+        super().seed()
+        torch.manual_seed(SEED)
+
     def probe(self) -> None:
         matrix = torch.ones(MATRIX, MATRIX)
         torch.mm(matrix, matrix)
 
     def facts(self) -> dict[str, Any]:
-        return {"about": f"torch {torch.__version__}, {torch.get_num_threads()} threads, cpu"}
+        return {"about": f"torch {torch.__version__}, {torch.get_num_threads()} threads, cpu", "device": "cpu"}

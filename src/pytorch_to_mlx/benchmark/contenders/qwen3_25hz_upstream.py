@@ -13,17 +13,16 @@ import soundfile
 import torch
 from on_torch import TorchContender
 from qwen3_25hz_serving import TokenizerContender, drawn
+from qwen_tts.core import (  # type: ignore  # in its own environment
+    Qwen3TTSTokenizerV1Config,
+    Qwen3TTSTokenizerV1Model,
+)
 from safetensors.torch import load_file
 from serving import Setting, Stopwatch, serve
 
 
 class Upstream(TorchContender, TokenizerContender):
     def __init__(self, setting: Setting, watch: Stopwatch) -> None:
-        from qwen_tts.core import (  # type: ignore  # in its own environment; it prints when imported
-            Qwen3TTSTokenizerV1Config,
-            Qwen3TTSTokenizerV1Model,
-        )
-
         super().__init__(setting, watch)
         folder = Path(setting.model)
         config = Qwen3TTSTokenizerV1Config(**json.loads((folder / "config.json").read_text()))

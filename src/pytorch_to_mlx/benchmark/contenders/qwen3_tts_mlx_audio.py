@@ -16,20 +16,22 @@ import mlx.core as mx
 import numpy as np
 from mlx_audio.tts.utils import load_model  # type: ignore[import-not-found]
 from on_mlx import MlxContender
-from qwen3_tts_serving import FIRST, Qwen3TTSContender
+from qwen3_tts_serving import FIRST, OPTIONS, Qwen3TTSContender
 from serving import Setting, Stopwatch, serve
 
 
 class MlxAudio(MlxContender, Qwen3TTSContender):
     packages = ("mlx-audio", "mlx")
+    options = OPTIONS
 
     def __init__(self, setting: Setting, watch: Stopwatch) -> None:
         super().__init__(setting, watch)
         self.model = load_model(Path(setting.model))
         self.model.talker = _Counted(self.model.talker, watch)
 
-    def voice(self) -> None:
-        """It prepares none: each synthesis hears the recording again."""
+    def voice(self) -> bool:
+        """It prepares none: a synthesis hears the recording, and keeps its codes for the next."""
+        return False
 
     def synthesize(self, limit: int) -> int:
         return self.heard(np.concatenate(list(self._said(limit))), self.model.sample_rate)
@@ -40,12 +42,13 @@ class MlxAudio(MlxContender, Qwen3TTSContender):
 
     def _said(self, frames: int, **ways: Any) -> Iterator[np.ndarray]:
         self.watch.begin_tokens()
-        for said in self.model.generate(self.text, max_tokens=frames, **self._voiced(), **ways):
+        for said in self.model.generate(self.text, max_tokens=frames or None, **self._voiced(), **ways):
             yield np.array(said.audio)
 
     def _voiced(self) -> dict[str, str | None]:
         told = self.setting
-        return {"ref_audio": told.prompt, "ref_text": told.prompt_text or None, "lang_code": told.options["language"]}
+        language = told.options.get("language", "auto")
+        return {"ref_audio": told.prompt, "ref_text": told.prompt_text or None, "lang_code": language}
 
     def batch(self, frames: int, rows: int) -> int:
         self.watch.begin_tokens()

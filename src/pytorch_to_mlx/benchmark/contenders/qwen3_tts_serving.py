@@ -6,6 +6,8 @@ from abc import abstractmethod
 
 from speech_serving import SpeechContender
 
+OPTIONS = ("language",)
+"""That contenders other than ours heed."""
 FIRST = 4
 """Frames of the first packet: a third of a second."""
 OTHERS = (

@@ -9,14 +9,15 @@ from typing import Any
 import soundfile
 import torch
 from on_torch import TorchContender
-from qwen3_tts_serving import Qwen3TTSContender
+from qwen3_tts_serving import OPTIONS, Qwen3TTSContender
+from qwen_tts import Qwen3TTSModel  # type: ignore  # in its own environment
 from serving import Setting, Stopwatch, serve
 
 
 class Upstream(TorchContender, Qwen3TTSContender):
-    def __init__(self, setting: Setting, watch: Stopwatch) -> None:
-        from qwen_tts import Qwen3TTSModel  # type: ignore  # in its own environment; it prints when imported
+    options = OPTIONS
 
+    def __init__(self, setting: Setting, watch: Stopwatch) -> None:
         super().__init__(setting, watch)
         self.model = Qwen3TTSModel.from_pretrained(setting.model, dtype=getattr(torch, setting.dtype))
         talker = self.model.model.talker
@@ -47,8 +48,9 @@ class Upstream(TorchContender, Qwen3TTSContender):
         return min(wav.size for wav in wavs)
 
     def _say(self, frames: int, rows: int) -> tuple[list[Any], int]:
-        told = {"voice_clone_prompt": self.prompt, "max_new_tokens": frames + 1}
-        return self.model.generate_voice_clone(text=self.texts(rows), language=self.setting.options["language"], **told)
+        told = {"voice_clone_prompt": self.prompt, **self.setting.options}
+        limit = {"max_new_tokens": frames + 1} if frames else {}
+        return self.model.generate_voice_clone(text=self.texts(rows), **told, **limit)
 
     def decode(self, frames: int) -> int:
         codes = torch.randint(2048, (frames, 16))

@@ -1,16 +1,17 @@
 """What contenders share: each is a process that loads once, then does as it is told.
 
-    python CONTENDER.py SETTING
+    python CONTENDER.py SETTING PIPE
 
-with a `Setting` in JSON. It prints a reply in JSON when it has loaded, then one for each request that it reads, a line
-each: a method's name, its arguments and the text that it is about. It runs in every contender's environment, so it
-imports nothing but Python.
+with a `Setting` in JSON and a file descriptor. It writes a reply in JSON to that when it has loaded, then one for each
+request that it reads, a line each: a method's name, its arguments and the text that it is about. Its output is left to
+what libraries print. It runs in every contender's environment, so it imports nothing but Python.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import resource
 import sys
 import time
@@ -22,6 +23,8 @@ from typing import Any
 
 MATRIX = 1024
 """Side of the matrices that the probe multiplies."""
+SEED = 0
+"""Of random numbers, from which each request begins anew: all runs do the same work."""
 
 
 @dataclass(frozen=True)
@@ -110,20 +113,33 @@ class Contender(ABC):
     """One implementation of a model; made, it is loaded. `watch` times what goes on inside.
 
     Attributes:
+        options: of a setting, that it heeds; None where it refuses others by itself.
         text: what to say.
     """
+
+    options: tuple[str, ...] | None = None
+
+    @classmethod
+    def refusal(cls, setting: Setting) -> str:
+        """Why it cannot do what a setting asks for; empty if it can."""
+        ignored = [name for name in setting.options if cls.options is not None and name not in cls.options]
+        return f"it cannot be told {', '.join(ignored)}" if ignored else ""
 
     def __init__(self, setting: Setting, watch: Stopwatch) -> None:
         self.setting = setting
         self.watch = watch
         self.text = setting.text
 
+    def seed(self) -> None:
+        """Begin random numbers at SEED: Python's here, and where it overrides this, its framework's."""
+        random.seed(SEED)
+
     @abstractmethod
     def probe(self) -> None:
         """Multiply two float32 matrices of MATRIX squared."""
 
     def facts(self) -> dict[str, Any]:
-        """What else the report tells of it: at least "about", a line."""
+        """What else the report tells of it: "about", a line, and the "device" that it computes on, if not "cpu"."""
         return {}
 
     def seconds(self) -> float | None:
@@ -135,19 +151,20 @@ class Contender(ABC):
         return None
 
 
-def serve(make: Callable[[Setting, Stopwatch], Contender]) -> None:
+def serve(make: type[Contender]) -> None:
     """Load a contender and do as told on standard input until it ends."""
     setting, watch = Setting(**json.loads(sys.argv[1])), Stopwatch()
     imported = time.monotonic() - setting.started
-    # What libraries print must not reach the parent's pipe.
-    replies = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)
+    replies = os.fdopen(int(sys.argv[2]), "w", buffering=1)
+    if reason := make.refusal(setting):
+        sys.exit(reason)
     contender = make(setting, watch)
     load = time.monotonic() - setting.started - imported
     print(json.dumps({"import": imported, "load": load, "facts": contender.facts()}), file=replies)
     for line in sys.stdin:
         method, arguments, text = json.loads(line)
         contender.text = setting.text if text is None else text
+        contender.seed()
         watch.clear()
         started = time.perf_counter()
         result = getattr(contender, method)(*arguments)

@@ -20,8 +20,8 @@ class SpeechContender(Contender):
     samples: Any = None
     rate = 24000
 
-    def voice(self) -> None:
-        """Prepare a voice from the recording, and keep it, if it prepares any."""
+    def voice(self) -> bool | None:
+        """Prepare a voice from the recording, and keep it; False where it prepares none."""
 
     @abstractmethod
     def synthesize(self, limit: int) -> int:
