@@ -20,7 +20,6 @@ from table import line, update
 
 from pytorch_to_mlx import environments, registry
 from pytorch_to_mlx.audio import Audio
-from pytorch_to_mlx.benchmark.race import folder_size
 from pytorch_to_mlx.benchmark.recordings import write_speechlike
 from pytorch_to_mlx.components.whisper.mel import RATE
 from pytorch_to_mlx.conversion import convert
@@ -73,8 +72,8 @@ def measure(source: Path, variant: str, recordings: Sequence[Path], tokens: int,
         found = [logits(model, *pair) for pair in zip(states, texts, strict=True)]
         same = [a.argmax(-1) == b.argmax(-1) for a, b in zip(found, exact, strict=True)]
         error = max(np.abs(a - b).max() / np.abs(b).max() for a, b in zip(found, exact, strict=True))
-        size = f"{folder_size(folder) / 1e6:.1f}"
-        rows.append([variant, name, f"{np.concatenate(same).mean():.1%}", f"{error:.2%}", size])
+        size = sum(path.stat().st_size for path in folder.iterdir())
+        rows.append([variant, name, f"{np.concatenate(same).mean():.1%}", f"{error:.2%}", f"{size / 1e6:.1f}"])
     return rows
 
 
