@@ -37,11 +37,11 @@ HEADS = [(0, 3), (1, 1), (0, 0)]
 
 
 def stepping(decoder: Decoder, x: mx.array) -> tuple[mx.array, mx.array]:
-    """The last positions of `x` one by one, after the first seven at once: hidden states, and the last attention."""
+    """The last positions of `x` one by one, after the first nine at once: hidden states, and the last attention."""
     cache = KVCache(decoder.config.num_layers)
-    hidden = [decoder(x[:, :7], cache)]
+    hidden = [decoder(x[:, :9], cache)]
     attention = mx.array(0)
-    for position in range(7, x.shape[1]):
+    for position in range(9, x.shape[1]):
         each, attention = decoder.attending(x[:, position : position + 1], cache, HEADS)
         hidden.append(each)
     return mx.concatenate(hidden, axis=1), attention
@@ -66,7 +66,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 
 STEPPED = [False, *[True] * 5]
-"""What `stepping` takes of twelve positions."""
+"""What `stepping` takes of fourteen positions: nine are too many for a step."""
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -75,7 +75,7 @@ STEPPED = [False, *[True] * 5]
 def test_a_step_is_what_the_layers_compute(
     form: str, batch: int, threads: int, taken: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decoder, x = seeded(FORMS[form]), embeddings(batch, 12, FORMS[form].hidden_size)
+    decoder, x = seeded(FORMS[form]), embeddings(batch, 14, FORMS[form].hidden_size)
     monkeypatch.setattr(step_module, "usable_cores", lambda: threads)
     hidden, attention = stepping(decoder, x)
     assert taken == STEPPED
@@ -83,7 +83,7 @@ def test_a_step_is_what_the_layers_compute(
     wanted, weights = stepping(decoder, x)
     close(hidden, wanted, 3e-6)
     close(attention, weights, 3e-6)
-    assert attention.shape == (batch, 3, 1, 12)
+    assert attention.shape == (batch, 3, 1, 14)
     close(decoder(x), hidden, 3e-6)
 
 
@@ -115,6 +115,18 @@ def test_several_positions_of_several_sequences(
     without_step(monkeypatch)
     for found, wanted in zip(ours, parts(), strict=True):
         close(found, wanted, 3e-6)
+
+
+@pytest.mark.parametrize(("batch", "positions"), [(1, 1), (1, 3), (1, 8), (2, 4), (8, 1)])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_short_beginning_is_a_step(form: str, batch: int, positions: int, taken: list[bool]) -> None:
+    """Of a cache that has no memory yet."""
+    config = FORMS[form]
+    decoder, x = seeded(config), embeddings(batch, positions + 1, config.hidden_size)
+    cache = KVCache(config.num_layers)
+    parts = [decoder(x[:, :positions], cache), decoder(x[:, positions:], cache)]
+    assert taken == [True, True] and cache.offset == positions + 1
+    close(mx.concatenate(parts, axis=1), decoder(x), 3e-6)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -184,7 +196,7 @@ def test_a_trimmed_past_is_written_again(taken: list[bool]) -> None:
     decoder(x[:, 8:], cache)
     cache.trim(1)
     close(decoder(x[:, 7:8], cache), decoder(x[:, :8])[:, 7:], 3e-6)
-    assert taken == [False, True, True]
+    assert taken == [True, True, True]
 
 
 @pytest.mark.parametrize("twin", [copy.copy, copy.deepcopy])
@@ -235,7 +247,7 @@ def transposed(decoder: Decoder) -> None:
 def test_other_weights(change: Callable[[Decoder], None], taken: list[bool]) -> None:
     decoder = seeded(LLAMA_LIKE)
     change(decoder)
-    x = embeddings(1, 12).astype(mx.float16 if change is half else mx.float32)
+    x = embeddings(1, 14).astype(mx.float16 if change is half else mx.float32)
     hidden, _ = stepping(decoder, x)
     assert taken == [False] * 6
     close(hidden, decoder(x), 5e-3 if change is half else 1e-5)
@@ -286,14 +298,14 @@ def test_attention_of_several_positions_and_of_padded_sequences(taken: list[bool
 
 def test_another_device(taken: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step_module, "linux_cpu", lambda: False)
-    decoder, x = seeded(LLAMA_LIKE), embeddings(1, 12)
+    decoder, x = seeded(LLAMA_LIKE), embeddings(1, 14)
     close(stepping(decoder, x)[0], decoder(x), 3e-6)
     assert taken == [False] * 6
 
 
 def test_no_library(taken: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "library", lambda: None)
-    decoder, x = seeded(LLAMA_LIKE), embeddings(1, 12)
+    decoder, x = seeded(LLAMA_LIKE), embeddings(1, 14)
     close(stepping(decoder, x)[0], decoder(x), 3e-6)
     assert taken == [False] * 6
 
@@ -303,7 +315,7 @@ def test_inside_a_transformation(taken: list[bool]) -> None:
     cache = KVCache(LLAMA_LIKE.num_layers)
     decoder(x[:, :7], cache)
     close(mx.compile(lambda x: decoder(x, cache))(x[:, 7:]), decoder(x)[:, 7:], 3e-6)
-    assert taken == [False, False]
+    assert taken == [True, False]
 
     def all_of_it(x: mx.array) -> mx.array:
         past = KVCache(LLAMA_LIKE.num_layers)
@@ -311,7 +323,7 @@ def test_inside_a_transformation(taken: list[bool]) -> None:
         return decoder(x[:, 7:], past)
 
     close(mx.compile(all_of_it)(x), decoder(x)[:, 7:], 3e-6)
-    assert taken == [False] * 4
+    assert taken == [True, False, False, False]
 
 
 # Threads and numbers
@@ -336,24 +348,25 @@ def test_heads_that_there_are_not() -> None:
 def test_a_share_of_other_work_is_done_by_one_thread(taken: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step_module, "on_one_core", lambda: True)
     monkeypatch.setattr(step_module, "usable_cores", lambda: pytest.fail("asked for more"))
-    decoder, x = seeded(LLAMA_LIKE), embeddings(1, 12)
+    decoder, x = seeded(LLAMA_LIKE), embeddings(1, 14)
     close(stepping(decoder, x)[0], decoder(x), 3e-6)
     assert taken == STEPPED
 
 
 def test_lacking_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step_module, "MOST_THREADS", 2**60)
-    monkeypatch.setattr(step_module, "usable_cores", lambda: 2**60)
     decoder, cache = seeded(LLAMA_LIKE), KVCache(LLAMA_LIKE.num_layers)
     decoder(embeddings(1, 7), cache)
-    with pytest.raises(MemoryError, match="threads of a step"):
-        decoder(embeddings(1, 1), cache)
-    assert cache.offset == 7
+    monkeypatch.setattr(step_module, "MOST_THREADS", 2**60)
+    monkeypatch.setattr(step_module, "usable_cores", lambda: 2**60)
+    for past, held in ((cache, 7), (KVCache(LLAMA_LIKE.num_layers), 0)):
+        with pytest.raises(MemoryError, match="threads of a step"):
+            decoder(embeddings(1, 1), past)
+        assert past.offset == held
 
 
 def test_one_model_in_several_threads(taken: list[bool]) -> None:
     decoder = seeded(QWEN3_LIKE)
-    inputs = [embeddings(2, 12) * (1 + i) for i in range(4)]
+    inputs = [embeddings(2, 14) * (1 + i) for i in range(4)]
     wanted = [np.array(stepping(decoder, x)[0]) for x in inputs]
     with ThreadPoolExecutor(4) as pool:
         for got, expected in zip(pool.map(lambda x: np.array(stepping(decoder, x)[0]), inputs), wanted, strict=True):
@@ -363,7 +376,7 @@ def test_one_model_in_several_threads(taken: list[bool]) -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e25])
 def test_what_is_no_number_stays_none(value: float, taken: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
-    decoder, x = seeded(LLAMA_LIKE), np.array(embeddings(2, 12))
+    decoder, x = seeded(LLAMA_LIKE), np.array(embeddings(2, 14))
     x[1, 9, 5] = value
     hidden, _ = stepping(decoder, mx.array(x))
     assert taken == STEPPED
@@ -374,7 +387,7 @@ def test_what_is_no_number_stays_none(value: float, taken: list[bool], monkeypat
 
 def test_a_mean_far_from_zero_keeps_its_digits(taken: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
     """Layer norm takes the mean away before it squares."""
-    decoder, x = seeded(GPT2_LIKE), embeddings(1, 12) + 300
+    decoder, x = seeded(GPT2_LIKE), embeddings(1, 14) + 300
     hidden, _ = stepping(decoder, x)
     assert taken == STEPPED
     without_step(monkeypatch)

@@ -74,6 +74,11 @@ class KVCache:
         """Whether no memory is there yet."""
         return None in self._buffers
 
+    def begin(self, batch: int, heads: int, width: int, dtype: mx.Dtype) -> None:
+        """Give an empty cache memory, as the first keys and values would."""
+        like = mx.zeros((batch, heads, 0, width), dtype)
+        self._buffers = [(_grown(None, like, 1), _grown(None, like, 1)) for _ in self._buffers]
+
     def room(self, count: int = 1) -> list[tuple[mx.array, mx.array]]:
         """Every layer's buffers (B, heads, room, D), evaluated, for whoever writes further positions there.
 

@@ -45,8 +45,8 @@ class Decoder(nn.Module):
     def __call__(self, embeddings: mx.array, cache: Cache | None = None, memory: Memory | None = None) -> mx.array:
         """Hidden states, after the final norm where there is one.
 
-        Up to eight positions of all sequences together are computed in one call on the Linux CPU backend, in float32,
-        once the cache has memory (`components/decoder/step.py`): evaluated at once, and a constant to `mx.grad`.
+        With a cache, up to eight positions of all sequences together are computed in one call on the Linux CPU backend,
+        in float32 (`components/decoder/step.py`): evaluated at once, and a constant to `mx.grad`.
 
         Args:
             embeddings: (B, T, hidden_size), the positions that follow those in `cache`.

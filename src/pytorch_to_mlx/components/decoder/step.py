@@ -59,7 +59,7 @@ def step(
     Returns:
         What comes out of the last layer, (B, T, hidden_size), and the attention of each of `heads`, (B, 1, all
         positions). None where it is MLX's to do: elsewhere and without g++, in other types, quantized, for a cache that
-        has no memory yet or ends within its padding, for more than eight positions of all sequences together, for the
+        ends within its padding, for more than eight positions of all sequences together, for the
         attention of several positions or padded sequences, or to a memory, for weights of another shape or layout, for
         layers that decoding.cpp does not have, and inside `mx.compile` and `mx.vmap`.
 
@@ -72,7 +72,7 @@ def step(
     if heads and (count > 1 or past.padding is not None or memory):
         return None
     fits = 0 < batch * count <= MOST_ROWS and _fit([x], [(batch, count, config.hidden_size)])
-    if not fits or past.is_empty or past.offset < past.most_padding or not linux_cpu():
+    if not fits or past.offset < past.most_padding or not linux_cpu():
         return None
     shapes = _shapes(config)
     weights: list[list[mx.array | None]] = []
@@ -87,6 +87,8 @@ def step(
     given = [x, *(turn or ()), *remembered, *(each for layer in weights for each in layer if each is not None)]
     if native.library() is None or not native.evaluated(given):
         return None
+    if past.is_empty:
+        past.begin(batch, config.num_kv_heads, config.head_dim, x.dtype)
     buffers = past.room(count)
     kept = (batch, config.num_kv_heads, buffers[0][0].shape[2], config.head_dim)
     if not _fit([each for pair in buffers for each in pair], [kept] * (2 * len(weights))):
