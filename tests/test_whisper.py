@@ -18,9 +18,12 @@ from pytorch_to_mlx import Audio, convert, load
 from pytorch_to_mlx.audio.blocks import read_blocks
 from pytorch_to_mlx.cli.transcribe import _heard
 from pytorch_to_mlx.errors import AudioError, FolderError, SourceError, UnrecognisedSourceError, UsageError
+from pytorch_to_mlx.layers.device import can_compile, linux_cpu
 from pytorch_to_mlx.models.whisper.alignment import Timing, merge, warp
 from pytorch_to_mlx.models.whisper.config import PUBLISHED, from_json
+from pytorch_to_mlx.models.whisper.decoding import Decoded, Request
 from pytorch_to_mlx.models.whisper.model import WhisperModel
+from pytorch_to_mlx.models.whisper.options import DecodingOptions
 from pytorch_to_mlx.models.whisper.phrases import Window, split
 from pytorch_to_mlx.models.whisper.rules import History, Rules
 from pytorch_to_mlx.models.whisper.spectrogram import Spectrogram
@@ -32,6 +35,11 @@ from pytorch_to_mlx.tasks import Transcriber
 
 RATE = 16000
 GREEDY: dict[str, Any] = {"language": "en", "temperature": (0.0,), "sample_len": 24}
+
+
+needs_native = pytest.mark.skipif(
+    not (linux_cpu() and can_compile()), reason="needs the Linux CPU backend and g++: elsewhere tokens stay in MLX"
+)
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +212,53 @@ def test_what_was_said_before_changes_what_is_written(model: WhisperModel) -> No
     plain = model.transcribe(speech(1, 3.0), **GREEDY)
     prompted = model.transcribe(speech(1, 3.0), initial_prompt="names to know", **GREEDY)
     assert prompted.text != plain.text
+
+
+@needs_native
+@pytest.mark.parametrize("timestamps", [True, False])
+def test_the_likeliest_are_what_rules_leave(folder: Path, timestamps: bool) -> None:
+    """Of texts that end in every way: in nothing, words, a time, two times, at the last time of all."""
+    vocabulary = Vocabulary(folder / FILE, PUBLISHED["tiny"])
+    size, time = 51865, vocabulary.timestamp_begin
+    rules = Rules(vocabulary, size, [7], [9], timestamps=timestamps, latest_start=time + 50)
+    texts = [[50], [time], [time, 50], [time, 50, time + 3], [time, 50, time + 3, time + 3], [time + 1500, time + 1500]]
+    draw = np.random.default_rng(0)
+    for heavy in (0.0, 9.0):  # then times are likelier than all text
+        logits = (4 * draw.standard_normal((len(texts), size))).astype(np.float32)
+        logits[:, time:] += heavy
+        for written in ([[]] * len(texts), texts):
+            left = np.array(rules(mx.array(logits), History.of(written, time), first=not written[0]), np.float64)
+            found = rules.likeliest(mx.array(logits), written)
+            assert found is not None
+            tokens, logprobs = found
+            assert tokens == left.argmax(axis=-1).tolist()
+            np.testing.assert_allclose(logprobs, left.max(axis=-1) - np.logaddexp.reduce(left, axis=-1), atol=5e-6)
+
+
+@needs_native
+def test_texts_are_the_same_chosen_on_the_host(model: WhisperModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three windows at once, one of which has room for a few tokens only."""
+    spectra = [Spectrogram([speech(seed, 20.0).samples], model.config.n_mels).window(0, 2000) for seed in (1, 2, 3)]
+    states = [*model.decoder.states(mx.stack(spectra))]
+    said = [[], [300] * 20, [301] * 200]
+
+    def decoded(**options: Any) -> list[Decoded]:
+        given = DecodingOptions(**options)
+        requests = [
+            Request(each, "en", before, 0.0, given, lambda *_: mx.zeros((1, 1)))
+            for each, before in zip(states, said, strict=True)
+        ]
+        return model.decoder.decode(requests)
+
+    for options in ({}, {"without_timestamps": True}, {"suppress_tokens": (-1, model.decoder.vocabulary.eot)}):
+        ours = decoded(**options)
+        with monkeypatch.context() as patch:
+            patch.setattr("pytorch_to_mlx.models.whisper.decoding.followed", lambda *_: None)
+            wanted = decoded(**options)
+        assert [each.tokens for each in ours] == [each.tokens for each in wanted]
+        np.testing.assert_allclose(
+            [each.avg_logprob for each in ours], [each.avg_logprob for each in wanted], atol=1e-4
+        )
 
 
 def test_clips_are_all_that_is_heard(model: WhisperModel) -> None:

@@ -15,7 +15,7 @@ from pytorch_to_mlx.models.whisper.config import WhisperConfig
 from pytorch_to_mlx.models.whisper.network import Whisper
 from pytorch_to_mlx.models.whisper.options import DecodingOptions
 from pytorch_to_mlx.models.whisper.rules import Rules
-from pytorch_to_mlx.models.whisper.search import Draw, Reader, best_of, sampled, searched
+from pytorch_to_mlx.models.whisper.search import Draw, Reader, best_of, followed, sampled, searched
 from pytorch_to_mlx.models.whisper.vocabulary import Vocabulary
 from pytorch_to_mlx.parity import tap
 
@@ -106,12 +106,14 @@ class WindowDecoder:
         rules = self._rules(options)
         most = options.sample_len or self.config.n_text_ctx // 2
         ends = (vocabulary.eot, vocabulary.timestamp_begin, most)
-        if options.beam_size is None or first.temperature > 0:
-            group = options.best_of or 1
-            draw = _together(requests, group)
-            candidates = sampled(reader, rules, *ends, group, first.temperature, draw)
-        else:
+        group = options.best_of or 1
+        candidates = None
+        if options.beam_size is not None and not first.temperature:
             candidates = searched(reader, rules, *ends, options.beam_size, options.patience or 1.0)
+        elif group == 1 and not first.temperature:
+            candidates = followed(reader, rules, *ends)
+        if candidates is None:
+            candidates = sampled(reader, rules, *ends, group, first.temperature, _together(requests, group))
         results = []
         for found, silence in zip(candidates, np.array(nobody).tolist(), strict=True):
             best = best_of(found, options.length_penalty)

@@ -106,6 +106,39 @@ def sampled(
     return [found[first : first + group] for first in range(0, batch, group)]
 
 
+def followed(reader: Reader, rules: Rules, end: int, first_time: int, most: int) -> list[list[Candidate]] | None:
+    """The likeliest tokens of each window, chosen on the host, as `sampled` chooses them at temperature 0.
+
+    Returns:
+        None where that is not faster: everywhere but on the Linux CPU backend.
+    """
+    room = reader.room(most)
+    texts: list[list[int]] = [[] for _ in room]
+    sums = [0.0] * len(room)
+    going = set(range(len(room)))
+    scores: list[mx.array] = []
+    logits = reader.logits_at(-1)
+    for step in range(max(room)):
+        chosen = rules.likeliest(logits, texts)
+        if chosen is None:
+            return None
+        if is_recording():
+            scores.append(rules(logits, History.of(texts, first_time), first=step == 0))
+        for window, (token, logprob) in enumerate(zip(*chosen, strict=True)):
+            going -= {window} if step >= room[window] else set()
+            texts[window].append(token if window in going else end)
+            if window in going:
+                sums[window] += logprob
+                going -= {window} if token == end else set()
+        if not going:
+            break
+        if step + 1 < max(room):
+            logits = reader.step(mx.array([text[-1] for text in texts]))
+    if scores:
+        tap("scores", mx.concatenate(scores))
+    return [[Candidate(_until(text, end), total)] for text, total in zip(texts, sums, strict=True)]
+
+
 @dataclass
 class _Beams:
     """The search of one window: sequences that go on, sums of their log-probabilities, and sequences that ended."""
