@@ -223,9 +223,10 @@ def test_the_likeliest_are_what_rules_leave(folder: Path, timestamps: bool) -> N
     rules = Rules(vocabulary, size, [7], [9], timestamps=timestamps, latest_start=time + 50)
     texts = [[50], [time], [time, 50], [time, 50, time + 3], [time, 50, time + 3, time + 3], [time + 1500, time + 1500]]
     draw = np.random.default_rng(0)
-    for heavy in (0.0, 9.0):  # then times are likelier than all text
+    for times, early in ((0.0, 0.0), (9.0, 0.0), (0.0, 40.0)):  # likelier than all text, and those that are over too
         logits = (4 * draw.standard_normal((len(texts), size))).astype(np.float32)
-        logits[:, time:] += heavy
+        logits[:, time:] += times
+        logits[:, time : time + 5] += early * np.linspace(1, 0.6, 5)
         for written in ([[]] * len(texts), texts):
             left = np.array(rules(mx.array(logits), History.of(written, time), first=not written[0]), np.float64)
             found = rules.likeliest(mx.array(logits), written)
