@@ -1,6 +1,7 @@
 """What the import contract cannot see: the references stand apart, and registry entries agree with their ports."""
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,11 @@ def test_registry_entries_agree_with_their_ports(entry: registry.Entry) -> None:
     assert entry.variants == tuple(port.variants)
     assert (environments.SCRIPTS / port.reference.script).exists()
     assert environments.of_script(port.reference.script)
+
+
+def test_no_port_may_import_another() -> None:
+    """The import contract lists ports one by one."""
+    told = tomllib.loads((PACKAGE.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    (contract,) = [each for each in told["tool"]["importlinter"]["contracts"] if each["type"] == "independence"]
+    ports = [path.parent.name for path in (PACKAGE / "models").glob("*/__init__.py")]
+    assert sorted(contract["modules"]) == sorted(f"pytorch_to_mlx.models.{name}" for name in ports)

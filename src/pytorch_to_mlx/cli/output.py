@@ -90,23 +90,24 @@ def bytes_progress(title: str) -> Iterator[Progress]:
 
 @contextmanager
 def count_progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar for each kind of thing that is counted, once one of them takes over two seconds."""
+    """A progress bar for what is counted now, once that takes over two seconds."""
     from tqdm import tqdm
 
-    bars: dict[str, tqdm] = {}
+    bar, counted = tqdm(disable=True), ""
 
     def advance(what: str, done: int, total: int) -> None:
-        if what not in bars:
-            for bar in bars.values():
-                bar.close()
-            bars[what] = tqdm(desc=what, total=total, delay=2, leave=False, disable=not sys.stderr.isatty())
-        bars[what].update(done - bars[what].n)
+        nonlocal bar, counted
+        if what != counted:
+            bar.close()
+            hidden = not sys.stderr.isatty()
+            bar, counted = tqdm(desc=what, total=total, initial=done, delay=2, leave=False, disable=hidden), what
+        bar.total = total
+        bar.update(done - bar.n)
 
     try:
         yield advance
     finally:
-        for bar in bars.values():
-            bar.close()
+        bar.close()
 
 
 def shape_text(shape: Sequence[int] | None) -> str:

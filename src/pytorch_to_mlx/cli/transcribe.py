@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from pytorch_to_mlx.errors import AudioError
     from pytorch_to_mlx.tasks import Segment, Transcript
 
+    Heard = Callable[[Sequence[Segment], float, float], None]
+
 FORMATS = ("txt", "srt", "vtt", "tsv", "json")
-TOGETHER = 4
-"""Files that are decoded together, and written before the next are begun."""
+FAILED = 1
 SAMPLES = 5
 """At temperatures above 0, as upstream's command line has it."""
 
@@ -71,6 +75,12 @@ def command(
         str, typer.Option("--suppress-tokens", help="Never written, by commas; -1: what is not said.")
     ] = "-1",
     words: Annotated[bool, typer.Option("--word-timestamps", help="When each word is said, too.")] = False,
+    prepend: Annotated[
+        str | None, typer.Option("--prepend-punctuations", help="With words: what belongs to the word after it.")
+    ] = None,
+    append: Annotated[
+        str | None, typer.Option("--append-punctuations", help="With words: what belongs to the word before it.")
+    ] = None,
     clips: Annotated[str, typer.Option("--clip-timestamps", help="Seconds: start,end,start,end,...")] = "",
     silence: Annotated[
         float | None,
@@ -105,10 +115,10 @@ def command(
     """
     import json
 
-    from pytorch_to_mlx.audio.blocks import check_audio
-    from pytorch_to_mlx.cli.output import load_model
+    from pytorch_to_mlx.audio.blocks import seconds_of
+    from pytorch_to_mlx.cli.output import load_model, note
     from pytorch_to_mlx.cli.streaming import check_stream, listen, open_source, spoken_name
-    from pytorch_to_mlx.errors import UsageError
+    from pytorch_to_mlx.errors import AudioError, UsageError
     from pytorch_to_mlx.presentation.transcripts import Layout, as_result, write
     from pytorch_to_mlx.service.streaming import Recogniser
     from pytorch_to_mlx.service.voice_activity import load_detector
@@ -120,6 +130,8 @@ def command(
     chosen = FORMATS if formats == "all" else tuple(formats.split(","))
     if unknown := [each for each in chosen if each not in FORMATS]:
         raise UsageError(f"--format {unknown[0]}: there are {', '.join(FORMATS)} and all")
+    if vad is not None and clips:
+        raise UsageError("--clip-timestamps count seconds that --vad would leave out; give one of the two")
     check_stream(recordings, step=step, rate=rate, clips=clips, asked=stream)
     targets = _targets([spoken_name(path) if stream else path for path in recordings], output, chosen)
     settings: dict[str, Any] = {
@@ -139,10 +151,11 @@ def command(
         "word_timestamps": words or stream,
         "clip_timestamps": _numbers("--clip-timestamps", clips, float),
         "hallucination_silence_threshold": silence,
+        **({} if prepend is None else {"prepend_punctuations": prepend}),
+        **({} if append is None else {"append_punctuations": append}),
     }
     source = open_source(recordings[0], rate) if stream else None
-    for path in () if stream else recordings:
-        check_audio(path)  # before anything is computed
+    lengths = [] if stream else [seconds_of(path) for path in recordings]  # before anything is computed
     model = load_model(folder, Transcriber, "recogniser of speech", "openai/whisper-tiny")
     detector = None if vad is None else load_detector(vad)
     if source is not None:
@@ -150,66 +163,88 @@ def command(
         listen(recogniser, source, recordings[0], step, [*targets[0]], layout, as_json=as_json)
         return
     found: dict[str, Any] = {}
-    alone = len(recordings) == 1
-    for first in range(0, len(recordings), TOGETHER):
-        paths = recordings[first : first + TOGETHER]
-        live = alone and not as_json
-        transcripts = _heard(model, paths, detector, language, seed, settings, live=live)
-        for path, files, transcript in zip(paths, targets[first:], transcripts, strict=False):
+    alone, failed = len(recordings) == 1, False
+    try:
+        for place, transcript in _heard(
+            model, recordings, lengths, detector, language, seed, settings, live=alone and not as_json
+        ):
+            if isinstance(transcript, AudioError):
+                failed = True
+                note(f"pytorch-to-mlx: {transcript}")
+                continue
             if not (alone or as_json):
-                print(f"{path}:")
+                print(f"{recordings[place]}:")
                 _print(transcript.segments)
-            for file in files:
+            for file in targets[place]:
                 write(transcript, file, layout)
-            found[str(path)] = as_result(transcript)
-    if as_json:
-        print(json.dumps(found, ensure_ascii=False))
+            found[str(recordings[place])] = as_result(transcript)
+    finally:
+        if as_json:
+            print(json.dumps(found, ensure_ascii=False))
+    if failed:
+        raise typer.Exit(FAILED)
 
 
 def _heard(
     model: Any,
     paths: Sequence[Path],
+    lengths: Sequence[float],
     detector: Any,
     language: str | None,
     seed: int,
     settings: dict[str, Any],
     *,
     live: bool,
-) -> list[Transcript]:
-    """Transcripts of files, decoded together, a block of each in memory at a time; where `live`, of one file, printed
-    as it is heard, or with a detector, when all of it is."""
+) -> Iterator[tuple[int, Transcript | AudioError]]:
+    """Transcripts of files by place, as they are done, with a block of each in memory at a time; where `live`, of one
+    file, printed as it is heard, or with a detector, when all of it is."""
     from pytorch_to_mlx.audio.blocks import read_blocks
     from pytorch_to_mlx.cli.output import count_progress
     from pytorch_to_mlx.service.kept import Kept
     from pytorch_to_mlx.service.voice_activity import FOR_TRANSCRIPTION, RATE, find_speech
     from pytorch_to_mlx.tasks import Transcript
 
+    shares = [0.0] * len(paths)
+    kept: dict[int, Kept] = {}
     with count_progress() as progress:
 
-        def hearing(path: Path) -> Callable[[Sequence[Segment], float, float], None]:
+        def tell(place: int, share: float) -> None:
+            shares[place] = share
+            done = sum(share * length for share, length in zip(shares, lengths, strict=True))
+            name = paths[0].name if len(paths) == 1 else f"{len(paths)} files"
+            progress(f"{name} (s)", round(done), round(sum(lengths)))
+
+        def hearing(place: int) -> Heard:
             def heard(segments: Sequence[Segment], done: float, total: float) -> None:
-                progress(f"{path.name} (s)", int(done), int(total))
+                tell(place, done / total if total else 1.0)
                 if live and detector is None:
                     _print(segments)
 
             return heard
 
-        if detector is None:
-            return model.transcribe_all(paths, language=language, seed=seed, heard=[*map(hearing, paths)], **settings)
-        kept = {path: Kept(find_speech(detector, read_blocks(path, RATE), FOR_TRANSCRIPTION)) for path in paths}
-        spoken = [path for path in paths if kept[path].spans]
-        found = model.transcribe_all(
-            [kept[path].join_blocks(read_blocks(path, RATE), RATE) for path in spoken],
-            language=language,
-            seed=seed,
-            heard=[*map(hearing, spoken)],
-            **settings,
-        )
-        restored = {path: kept[path].restore(each) for path, each in zip(spoken, found, strict=True)}
-        transcripts = [restored.get(path, Transcript("", language or "", ())) for path in paths]
-        if live:
-            _print(transcripts[0].segments)
-        return transcripts
+        def looked_through(path: Path) -> Iterator[np.ndarray]:
+            samples = 0
+            for block in read_blocks(path, RATE):
+                yield block
+                samples += block.size
+                progress(f"speech in {path.name} (s)", samples // RATE, round(lengths[paths.index(path)]))
+
+        def spoken(place: int) -> Iterator[np.ndarray]:
+            path = paths[place]
+            kept[place] = Kept(find_speech(detector, looked_through(path), FOR_TRANSCRIPTION))
+            yield from kept[place].join_blocks(read_blocks(path, RATE), RATE)
+
+        places = range(len(paths))
+        given = paths if detector is None else [spoken(place) for place in places]
+        heard = [hearing(place) for place in places]
+        for place, found in model.transcripts(given, language=language, seed=seed, heard=heard, **settings):
+            tell(place, 1.0)
+            if detector is not None and isinstance(found, Transcript):
+                silent = Transcript("", language or "", ())
+                found = kept[place].restore(found) if kept[place].spans else silent
+                if live:
+                    _print(found.segments)
+            yield place, found
 
 
 def _print(segments: Sequence[Segment]) -> None:

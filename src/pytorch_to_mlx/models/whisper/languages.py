@@ -33,11 +33,13 @@ CODES = {name: code for code, name in LANGUAGES.items()} | {
 UNSPACED = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
 """Those that write no spaces between words."""
 
+_REGION = re.compile("(?:[-_](?:[a-z]{2}|[0-9]{3}|hans|hant))+$")
+
 
 def known_code(language: str, known: int) -> str | None:
     """The code of a language given by name or code, perhaps with a region, of the first `known`; None if it is none."""
     name = language.lower()
-    code = CODES.get(name, re.split("[-_]", name)[0])
+    code = CODES.get(name, _REGION.sub("", name))
     return code if code in list(LANGUAGES)[:known] else None
 
 

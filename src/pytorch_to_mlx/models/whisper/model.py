@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from pytorch_to_mlx.audio import Audio
 from pytorch_to_mlx.audio.blocks import read_blocks
 from pytorch_to_mlx.components.whisper.mel import RATE
-from pytorch_to_mlx.errors import UsageError
+from pytorch_to_mlx.errors import AudioError, UsageError
 from pytorch_to_mlx.models.whisper.config import WhisperConfig
 from pytorch_to_mlx.models.whisper.decoding import Decoded, Request, WindowDecoder
 from pytorch_to_mlx.models.whisper.languages import known_code, language_code
@@ -72,11 +73,13 @@ class WhisperModel:
             UsageError: a setting or language that the model has not.
             AudioError: the file cannot be read.
         """
-        options = self._options(settings)
-        work = self._transcription(audio, language, options, noise or SeededNoise(seed), heard)
-        return _finished([work.run()], self.decoder)[0]
+        options, noise = self._options(settings), noise or SeededNoise(seed)
+        ((_, found),) = self._together([lambda: self._transcription(audio, language, options, noise, heard)])
+        if isinstance(found, AudioError):
+            raise found
+        return found
 
-    def transcribe_all(
+    def transcripts(
         self,
         recordings: Sequence[Recorded],
         *,
@@ -84,21 +87,62 @@ class WhisperModel:
         seed: int = 0,
         heard: Sequence[Heard] | None = None,
         **settings: Any,
-    ) -> list[Transcript]:
-        """As `transcribe`, of several recordings, `AT_ONCE` of which are decoded together.
+    ) -> Iterator[tuple[int, Transcript | AudioError]]:
+        """As `transcribe`, of several recordings, `AT_ONCE` of which are decoded together, as they are done.
 
         Args:
             heard: of each recording.
+
+        Yields:
+            the place of a recording, and its transcript, or why it cannot be read.
         """
         options = self._options(settings)
-        found: list[Transcript] = []
-        for first in range(0, len(recordings), AT_ONCE):
-            works = [
-                self._transcription(each, language, options, SeededNoise(seed), heard[first + place] if heard else None)
-                for place, each in enumerate(recordings[first : first + AT_ONCE])
-            ]
-            found += _finished([work.run() for work in works], self.decoder)
-        return found
+
+        def start(place: int) -> Transcription:
+            told = heard[place] if heard else None
+            return self._transcription(recordings[place], language, options, SeededNoise(seed), told)
+
+        return self._together([partial(start, place) for place in range(len(recordings))])
+
+    def transcribe_all(self, recordings: Sequence[Recorded], **settings: Any) -> list[Transcript]:
+        """All of `transcripts`, whose arguments it takes.
+
+        Raises:
+            AudioError: a recording cannot be read.
+        """
+        found: dict[int, Transcript] = {}
+        for place, transcript in self.transcripts(recordings, **settings):
+            if isinstance(transcript, AudioError):
+                raise transcript
+            found[place] = transcript
+        return [found[place] for place in range(len(recordings))]
+
+    def _together(self, starts: Sequence[Callable[[], Transcription]]) -> Iterator[tuple[int, Transcript | AudioError]]:
+        """Places and transcripts: of the windows that are waited for, those that fit are decoded together."""
+        beginning = iter(enumerate(starts))
+        works: dict[int, Generator[Request, Decoded, Transcript]] = {}
+        waiting: dict[int, Request] = {}
+        while True:
+            while len(waiting) < AT_ONCE and (following := next(beginning, None)):
+                place, start = following
+                try:
+                    works[place] = start().run()
+                    waiting[place] = next(works[place])
+                except StopIteration as end:
+                    yield place, end.value
+                except AudioError as error:
+                    yield place, error
+            if not waiting:
+                return
+            first = next(iter(waiting.values()))
+            places = [place for place, request in waiting.items() if request.fits(first)]
+            requests = [waiting.pop(place) for place in places]
+            for place, decoded in zip(places, self.decoder.decode(requests), strict=True):
+                try:
+                    waiting[place] = works[place].send(decoded)
+                except StopIteration as end:
+                    yield place, end.value
+            mx.clear_cache()
 
     def detect_language(self, audio: Recorded) -> dict[str, float]:
         """How likely each language is that is spoken in the first 30 s, by code, the likeliest first."""
@@ -130,27 +174,6 @@ class WhisperModel:
 def _blocks(audio: Recorded) -> Iterable[np.ndarray]:
     if isinstance(audio, Audio):
         return [audio.resampled(RATE).samples]
+    if isinstance(audio, np.ndarray):
+        raise UsageError("an array tells no rate; give Audio(samples, rate), or blocks of samples at 16 kHz in a list")
     return read_blocks(audio, RATE) if isinstance(audio, (str, Path)) else audio
-
-
-def _finished(works: Sequence[Generator[Request, Decoded, Transcript]], decoder: WindowDecoder) -> list[Transcript]:
-    """What works return: of the windows that they wait for, those that fit are decoded together."""
-    found: dict[int, Transcript] = {}
-    waiting: dict[int, Request] = {}
-
-    def go_on(place: int, decoded: Decoded | None) -> None:
-        try:
-            waiting[place] = next(works[place]) if decoded is None else works[place].send(decoded)
-        except StopIteration as end:
-            found[place] = end.value
-
-    for place in range(len(works)):
-        go_on(place, None)
-    while waiting:
-        first = next(iter(waiting.values()))
-        places = [place for place, request in waiting.items() if request.fits(first)]
-        requests = [waiting.pop(place) for place in places]
-        for place, decoded in zip(places, decoder.decode(requests), strict=True):
-            go_on(place, decoded)
-        mx.clear_cache()
-    return [found[place] for place in range(len(works))]
