@@ -8,10 +8,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from described import described, tensors
 from held import loaded
 from small_ports import NAMES_WHISPER, WEIGHTS_WHISPER, Tensors, safetensors_file
 
+from pytorch_to_mlx import convert
 from pytorch_to_mlx.models.whisper.config import WhisperConfig
 from pytorch_to_mlx.models.whisper.model import WhisperModel
 from pytorch_to_mlx.models.whisper.network import Whisper
@@ -91,3 +93,13 @@ def write_package(folder: Path) -> Path:
     (records / "METADATA").write_text("Metadata-Version: 2.1\nName: openai-whisper\nVersion: 20250625\n")
     (records / "top_level.txt").write_text("whisper\n")
     return folder
+
+
+def converted(room: Path) -> Path:
+    """A converted small model, in a new folder of `room`."""
+    package = room / "package"
+    package.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(write_package(package)))
+        convert(write_source(room / "source"), room / "mlx")
+    return room / "mlx"

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,9 @@ import numpy as np
 import pytest
 from cli_room import Arguments, Done, command, run
 from small_ports import SEED
-from small_whisper import write_package, write_source
+from small_whisper import converted
 
-from pytorch_to_mlx import Audio, convert
+from pytorch_to_mlx import Audio
 
 RATE = 16000
 FAST = ("--language", "en", "--temperature-increment-on-fallback", "0", "--no-condition-on-previous-text")
@@ -28,12 +27,8 @@ SECONDS = 4.5
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    room = tmp_path_factory.mktemp("whisper")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(write_package(tmp_path_factory.mktemp("package"))))
-        convert(write_source(room / "source"), room / "mlx")
-    yield room / "mlx"
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return converted(tmp_path_factory.mktemp("whisper"))
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Whisper without upstream: conversion, what windows share, settings that cannot be, the command line."""
+"""Whisper without upstream: conversion, what windows share, settings that cannot be."""
 
 from __future__ import annotations
 
@@ -10,20 +10,16 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
-import soundfile
-from cli_room import command, succeed
 from small_ports import SEED, safetensors_file, torch_file
 from small_whisper import openai_tensors, transformers_tensors, write_package, write_source
 
 from pytorch_to_mlx import Audio, convert, load
 from pytorch_to_mlx.audio.blocks import read_blocks
-from pytorch_to_mlx.cli.transcribe import _heard
 from pytorch_to_mlx.errors import AudioError, FolderError, SourceError, UnrecognisedSourceError, UsageError
 from pytorch_to_mlx.layers.device import can_compile, linux_cpu
 from pytorch_to_mlx.models.whisper.alignment import Timing, merge, warp
 from pytorch_to_mlx.models.whisper.config import PUBLISHED, from_json
 from pytorch_to_mlx.models.whisper.decoding import Decoded, Request
-from pytorch_to_mlx.models.whisper.languages import known_code
 from pytorch_to_mlx.models.whisper.model import WhisperModel
 from pytorch_to_mlx.models.whisper.options import DecodingOptions
 from pytorch_to_mlx.models.whisper.phrases import Window, split
@@ -31,13 +27,10 @@ from pytorch_to_mlx.models.whisper.rules import History, Rules
 from pytorch_to_mlx.models.whisper.spectrogram import Spectrogram
 from pytorch_to_mlx.models.whisper.vocabulary import FILE, Vocabulary
 from pytorch_to_mlx.models.whisper.weights import OPENAI, TRANSFORMERS
-from pytorch_to_mlx.service.kept import Kept
-from pytorch_to_mlx.service.voice_activity import FOR_TRANSCRIPTION, find_speech
-from pytorch_to_mlx.tasks import Transcriber, Transcript
+from pytorch_to_mlx.tasks import Transcriber
 
 RATE = 16000
 GREEDY: dict[str, Any] = {"language": "en", "temperature": (0.0,), "sample_len": 24}
-
 
 needs_native = pytest.mark.skipif(
     not (linux_cpu() and can_compile()), reason="needs the Linux CPU backend and g++: elsewhere tokens stay in MLX"
@@ -335,107 +328,3 @@ def test_punctuation_joins_its_word() -> None:
     merge(words, "“", ",.")
     assert [word.word for word in words] == ["", " “Well,", "", " now.", ""]
     assert [word.tokens for word in words] == [[], [0, 1, 2], [], [3, 4], []]
-
-
-# The command line
-
-
-def test_transcribe_prints_and_writes(folder: Path, tmp_path: Path) -> None:
-    speech(1, 3.0).write(tmp_path / "one.wav")
-    speech(2, 3.0).write(tmp_path / "two.wav")
-    files = [str(tmp_path / name) for name in ("one.wav", "two.wav")]
-    options = ["--language", "en", "--temperature-increment-on-fallback", "0"]
-    said = succeed("transcribe", str(folder), *files, *options, "-o", str(tmp_path / "out"), "-f", "srt,json")
-    assert said.count(" --> ") >= 2 and "one.wav:" in said
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["one.json", "one.srt", "two.json", "two.srt"]
-    told = json.loads(succeed("transcribe", str(folder), files[0], *options, "--json"))
-    written = json.loads((tmp_path / "out" / "one.json").read_text())
-    assert told[files[0]]["text"] == written["text"] and written["language"] == "en"
-
-
-def test_files_are_heard_together_where_somebody_speaks(model: WhisperModel, tmp_path: Path) -> None:
-    def loud(frames: mx.array, h: mx.array, c: mx.array) -> tuple[mx.array, mx.array, mx.array]:
-        return (mx.abs(frames).max(axis=1) > 1e-3).astype(mx.float32), h, c
-
-    said = [speech(1, 3.0), speech(2, 3.0)]
-    silence = np.zeros(20 * 16000, np.float32)
-    sounds = [np.concatenate([silence, each.samples, silence]) for each in said]
-    paths = [tmp_path / f"{name}.wav" for name in ("one", "silent", "two")]
-    for path, samples in zip(paths, [sounds[0], silence, sounds[1]], strict=True):
-        Audio(samples, 16000).write(path)
-    settings = {name: value for name, value in GREEDY.items() if name != "language"}
-    lengths = [43.0, 20.0, 43.0]
-    found = dict(_heard(model, paths, lengths, loud, "en", 0, settings, live=False))
-    one, silent, two = (found[place] for place in range(3))
-    assert isinstance(one, Transcript) and isinstance(silent, Transcript) and isinstance(two, Transcript)
-    assert silent.text == "" and silent.segments == ()
-    for found, sound in ((one, sounds[0]), (two, sounds[1])):
-        kept = Kept(find_speech(loud, Audio(sound, 16000), FOR_TRANSCRIPTION))
-        alone = model.transcribe(kept.join(Audio(sound, 16000)), **GREEDY)
-        assert found.text == alone.text and found.text
-        assert 19 < found.segments[0].start < 23.5
-
-
-def test_a_file_that_is_none_is_told_before_any_is_heard(folder: Path, tmp_path: Path) -> None:
-    speech(1, 1.0).write(tmp_path / "one.wav")
-    (tmp_path / "two.wav").write_text("no sound")
-    done = command("transcribe", str(folder), str(tmp_path / "one.wav"), str(tmp_path / "two.wav"))
-    assert done.returncode == 2 and "two.wav" in done.stderr and "-->" not in done.stdout
-
-
-def test_a_damaged_file_costs_no_other(folder: Path, tmp_path: Path) -> None:
-    names = [f"{number}.wav" for number in range(6)]
-    for number, name in enumerate(names):
-        speech(number, 2.0).write(tmp_path / name)
-    samples = speech(9, 2.0).samples.copy()
-    samples[20000] = np.nan
-    soundfile.write(tmp_path / "1.wav", samples, RATE, subtype="FLOAT")
-    options = ["--language", "en", "--temperature-increment-on-fallback", "0", "-o", str(tmp_path / "out"), "--json"]
-    done = command("transcribe", str(folder), *(str(tmp_path / name) for name in names), *options)
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert "1.wav: the recording has samples that are not finite numbers" in line
-    rest = [name for name in names if name != "1.wav"]
-    assert sorted(json.loads(done.stdout)) == [str(tmp_path / name) for name in rest]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{name[0]}.txt" for name in rest]
-
-
-def test_transcripts_are_handed_over_as_they_are_done(model: WhisperModel) -> None:
-    """A short recording waits for no long one, and one that has not begun takes its place."""
-    recordings = [speech(1, 95.0), *(speech(seed, 2.0) for seed in (2, 3, 4, 5, 6))]
-    found = dict(model.transcripts(recordings, **GREEDY))
-    assert next(reversed(found)) == 0 and sorted(found) == [*range(6)]
-    together = [found[place] for place in range(6)]
-    alone = [model.transcribe(each, **GREEDY).text for each in recordings]
-    assert [each.text for each in together if isinstance(each, Transcript)] == alone
-
-
-def test_an_array_tells_no_rate(model: WhisperModel) -> None:
-    samples: Any = speech(1, 1.0).samples
-    with pytest.raises(UsageError, match=r"give Audio\(samples, rate\)"):
-        model.transcribe(samples)
-    assert model.transcribe([samples], **GREEDY).text == model.transcribe(Audio(samples, RATE), **GREEDY).text
-
-
-@pytest.mark.parametrize(
-    ("given", "code"),
-    [("en_US", "en"), ("zh-Hant-TW", "zh"), ("es-419", "es"), ("Castilian", "es"), ("no", "no"), ("no-such", None)],
-)
-def test_languages_by_code_name_and_region(given: str, code: str | None) -> None:
-    assert known_code(given, 99) == code
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["-f", "doc"], "--format doc: there are txt, srt, vtt, tsv, json and all"),
-        (["--max-line-width", "20"], "add --word-timestamps"),
-        (["--clip-timestamps", "a"], "--clip-timestamps a: numbers, by commas"),
-        (["--vad", "nowhere"], "nowhere holds no detector of speech"),
-        (["--vad", "nowhere", "--clip-timestamps", "1,2"], "seconds that --vad would leave out"),
-    ],
-)
-def test_transcribe_refuses(folder: Path, tmp_path: Path, options: list[str], message: str) -> None:
-    speech(1, 1.0).write(tmp_path / "one.wav")
-    done = command("transcribe", str(folder), str(tmp_path / "one.wav"), *options)
-    assert done.returncode == 2 and message in done.stderr and len(done.stderr.splitlines()) == 1
