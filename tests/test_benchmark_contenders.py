@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -17,7 +18,7 @@ from test_benchmark_verb import raced
 from pytorch_to_mlx.benchmark import measuring, workload
 from pytorch_to_mlx.benchmark.contender import OTHERS, SCRIPTS, Contender
 from pytorch_to_mlx.benchmark.page import benchmark_html
-from pytorch_to_mlx.benchmark.process import Child
+from pytorch_to_mlx.benchmark.process import Child, _on_cores
 from pytorch_to_mlx.benchmark.race import Plan
 from pytorch_to_mlx.benchmark.results import AUDIO, COLD, FIRST, IMPORT, LATENCY, VOICE, Measured, Race
 from pytorch_to_mlx.benchmark.subjects import Subject
@@ -185,3 +186,14 @@ def test_what_is_not_the_same_is_said(tmp_path: Path, monkeypatch: pytest.Monkey
     ]
     alone = race(against=(), ref_audio=tmp_path / "anna.wav")
     assert alone.remarks == [] and "made up" not in alone.about
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system gives processes no cores of their own")
+def test_a_contender_has_as_many_cores_as_threads() -> None:
+    before = os.sched_getaffinity(0)
+    with _on_cores(1):
+        told = subprocess.run(
+            [sys.executable, "-c", "import os; print(len(os.sched_getaffinity(0)))"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    assert told.stdout.strip() == "1" and os.sched_getaffinity(0) == before

@@ -19,7 +19,8 @@ from pytorch_to_mlx.benchmark import measuring
 from pytorch_to_mlx.benchmark.contender import Contender
 from pytorch_to_mlx.benchmark.race import Plan, Run
 from pytorch_to_mlx.benchmark.subjects import Subject, find
-from pytorch_to_mlx.errors import BenchmarkError
+from pytorch_to_mlx.environments import Environment
+from pytorch_to_mlx.errors import BenchmarkError, UpstreamError
 
 ONCE = ["--runs", "1", "--warmup", "0", "--cold-starts", "0", "--threads", "1", "--only", "short", "--against", "none"]
 
@@ -193,3 +194,19 @@ def test_a_whisper_is_measured(
     assert set(found["stages"]) == {"encoder", "prefill", "tokens", "rest"}
     start = {name: found["measures"][name][""]["median"] for name in ("cold start", "import", "load")}
     assert start["cold start"] > start["import"] + start["load"]
+
+
+def test_a_model_that_cannot_be_had_leaves_the_others_side_by_side(
+    models: list[Path], faked: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faked("works")
+    monkeypatch.setattr(Environment, "installed", property(lambda _: True))
+
+    def broken(*_: Any) -> None:
+        raise UpstreamError("no disk is left")
+
+    monkeypatch.setattr("pytorch_to_mlx.environments.run", broken)
+    assert run_verb(monkeypatch, "benchmark", "compare-tts", "kokoro", models[0], *ONCE[:-2]) == 1
+    told = capsys.readouterr()
+    assert "kokoro failed: no disk is left" in told.err and models[0].name in told.out
+    assert run_verb(monkeypatch, "benchmark", "compare-tts", "kokoro", *ONCE[:-2]) == 2

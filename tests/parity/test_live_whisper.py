@@ -84,9 +84,9 @@ def test_tokens_transcripts_and_words_are_upstreams(proven: Proven) -> None:
     transcripts = [tap for case in proven.cases("transcribe") for tap in case.taps]
     assert len(proven.cases("words")) == 1 + len(recordings(proven.variant)) and len(proven.cases("transcribe")) == 2
     assert all(tap.kind == "exact" and tap.error == 0 for tap in [*words, *transcripts])
-    if AUDIO.is_dir():  # texts that end, unlike those of `decode`
-        assert all(case.alive["distinct"] >= 30 for case in proven.cases("transcribe"))
-        assert all(case.alive.get("segments", 2) >= 2 for case in proven.cases("transcribe"))
+    for case in proven.cases("transcribe"):  # texts that end, unlike those of `decode`
+        assert case.alive["distinct"] >= (30 if AUDIO.is_dir() else 10)
+        assert case.alive.get("segments", 2) >= (2 if AUDIO.is_dir() else 1)
 
 
 @pytest.mark.parametrize(("bits", "limit"), [(8, 0.02), (4, 0.2)])

@@ -167,6 +167,7 @@ OTHERS: Mapping[str, Mapping[str, Contender]] = {
             "whisper_mlx_whisper.py",
             "mlx-whisper",
             streams=True,
+            dtypes=("float32", "float16"),
             converter=("whisper_upstream.py", "whisper"),
         ),
     },

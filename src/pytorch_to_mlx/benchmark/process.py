@@ -102,7 +102,8 @@ def started(contender: Contender, setting: Setting) -> Iterator[Child]:
     read_through(Path(setting.model))
     with tempfile.TemporaryFile("w+") as errors:
         stamped = json.dumps(asdict(replace(setting, started=time.monotonic())))
-        child = Child([python, SCRIPTS / contender.script, stamped], variables, errors)
+        with _on_cores(setting.threads):
+            child = Child([python, SCRIPTS / contender.script, stamped], variables, errors)
         try:
             yield child
         finally:
@@ -114,6 +115,20 @@ def all_started(settings: Mapping[Contender, Setting]) -> Iterator[dict[Contende
     """The processes of several contenders, loaded one after another; the errors are those of `started`."""
     with ExitStack() as stack:
         yield {each: stack.enter_context(started(each, setting)) for each, setting in settings.items()}
+
+
+@contextmanager
+def _on_cores(count: int) -> Iterator[None]:
+    """Processes that begin within the block have so many cores: not every library heeds variables of threads."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    own = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(own)[:count])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, own)
 
 
 def read_through(model: Path) -> None:

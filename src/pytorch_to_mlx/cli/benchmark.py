@@ -218,9 +218,16 @@ def _measure(
 
     said = room / "said"
     if comparing:
-        subjects = [each.subject(own(str(number)), note) for number, each in enumerate(named)]
+        subjects = []
+        for number, each in enumerate(named):
+            try:
+                subjects.append(each.subject(own(str(number)), note))
+            except PytorchToMlxError as error:
+                if number == len(named) - 1 and not subjects:
+                    raise
+                note(f"{each.name} failed: {error}")
         report.add(compare(subjects, request, own("shared"), said, note, progress))
-        return 0
+        return len(named) - len(subjects)
     failed = 0
     for number, each in enumerate(named):
         if not request.asks(each.task):

@@ -18,24 +18,19 @@ class Ours(TranscriptionOurs, WhisperContender):
         super().__init__(setting, watch)
         self.decoder = self.model.decoder
         watch.watch(self.decoder, "states", "encoder", mx.eval)
-        self._read, self._logits = self.decoder.network.decoder.read, self.decoder.network.decoder.logits
+        self._read, self._drawn = self.decoder.network.decoder.read, 0
         self.decoder.network.decoder.read = self._timed_read
-        self.decoder.network.decoder.logits = self._timed_logits
-        self._first = False
 
     def _timed_read(self, tokens: mx.array, cache: Any, memory: Any) -> mx.array:
-        self._first = tokens.shape[1] > 1
-        if self._first:
+        if tokens.shape[1] > 1:
             self.watch.begin_tokens()
+            self._drawn = 0
         elif cache is not None:  # else it hears a language
-            self.watch.tick()  # the loop waits for each token but the newest, so one more is known with each step
+            if not self._drawn:
+                mx.eval(tokens)  # where tokens stay in MLX, the loop waits for each but the newest
+            self._drawn += 1
+            self.watch.tick()
         return self._read(tokens, cache, memory)
-
-    def _timed_logits(self, hidden: mx.array) -> mx.array:
-        logits = self._logits(hidden)
-        if self._first:
-            mx.eval(logits)
-        return logits
 
     def encode(self) -> int:
         made = self.decoder.states(mx.array(spectrum(self.model.config.n_mels)))

@@ -23,7 +23,7 @@ from whisper_serving import WhisperContender, endless, read, spectrum, states
 class Upstream(TorchContender, WhisperContender):
     def __init__(self, setting: Setting, watch: Stopwatch) -> None:
         super().__init__(setting, watch)
-        self.model: Any = whisper.load_model(setting.model, device="cpu").float().eval()
+        self.model = loaded(Path(setting.model))
         self.dims = self.model.dims
         watch.watch(self.model.encoder, "forward", "encoder")
         self._forward = self.model.decoder.forward
@@ -57,12 +57,22 @@ class Upstream(TorchContender, WhisperContender):
         return len(found.tokens)
 
 
-def convert(checkpoint: Path, folder: Path) -> None:
+def loaded(checkpoint: Path) -> Any:
+    """The model of OpenAI's file, or of a folder in transformers' layout, as the reference reads it."""
+    if not checkpoint.is_dir():
+        return whisper.load_model(str(checkpoint), device="cpu").float().eval()
+    sys.path.append(str(Path(__file__).parents[2] / "references"))
+    from _whisper_folder import load  # type: ignore
+
+    return load(checkpoint)
+
+
+def convert(checkpoint: Path, folder: Path, dtype: str) -> None:
     """The files of mlx-whisper's form: its names, convolutions with the channels last, and no table of sinusoids."""
     from safetensors.torch import save_file
 
     folder.mkdir()
-    model: Any = whisper.load_model(str(checkpoint), device="cpu").float()
+    model = loaded(checkpoint).to(getattr(torch, dtype))
     tensors: dict[str, Any] = {}
     for name, tensor in model.state_dict().items():
         if name == "encoder.positional_embedding":
@@ -77,6 +87,6 @@ def convert(checkpoint: Path, folder: Path) -> None:
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")
     if sys.argv[1:2] == ["convert"]:
-        convert(Path(sys.argv[2]), Path(sys.argv[3]))
+        convert(Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4])
     else:
         serve(Upstream)
