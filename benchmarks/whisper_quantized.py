@@ -31,6 +31,8 @@ from pytorch_to_mlx.models.whisper.spectrogram import Spectrogram
 
 PORT = registry.get("whisper")
 PRECISIONS = {"float32": None, "8 bits": 8, "4 bits": 4}
+MOST = 224
+"""Tokens of a text: half of the context."""
 HEAD = ("variant", "precision", "the same likeliest token", "largest error of logits", "folder, MB")
 
 
@@ -82,10 +84,12 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--checkpoint", type=Path, help="as upstream's repository has it; else seeded ones")
     parser.add_argument("--variants", type=listed, default=["tiny", "base"], help="seeded ones: tiny,base,small,...")
     parser.add_argument("--audio", type=Path, action="append", help="a recording, may be repeated; else a made-up one")
-    parser.add_argument("--tokens", type=int, default=200, help="of a text, at most 224")
+    parser.add_argument("--tokens", type=int, default=200, help=f"of a text, at most {MOST}")
     parser.add_argument("--update-docs", action="store_true", help="put the table into docs/benchmarks.md")
     options = parser.parse_args(given)
     refuse_unknown(parser, "--variants", options.variants, PORT.variants)
+    if not 1 <= options.tokens <= MOST:
+        parser.error(f"--tokens must be 1 to {MOST}")
     with tempfile.TemporaryDirectory() as drafts:
         room = Path(drafts)
         recordings = options.audio or [room / "speechlike.wav"]
