@@ -83,6 +83,18 @@ def test_words_may_really_be_repeated() -> None:
     assert text(policy.hear([phrase("very very", length=0.15)], 4.0)) == "very"
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "begins"),
+    [("the cat sat on the mat", "and then he left", 3.0), ("a b c d e f g h i j k l", "m n o", 6.0)],
+)
+def test_new_words_are_not_taken_for_confirmed_ones_that_are_gone(old: str, new: str, begins: float) -> None:
+    policy = LocalAgreement(1.0)
+    for heard in (begins, begins + 1):
+        policy.hear([phrase(old)], heard)
+    policy.hear([phrase(new, begins)], begins + 2)
+    assert text(policy.hear([phrase(new, begins)], begins + 2)) == new
+
+
 def test_times_neither_go_back_nor_lie_ahead() -> None:
     policy = LocalAgreement(1.0)
     policy.hear([phrase("one two")], 1.0)
