@@ -28,8 +28,8 @@ from pytorch_to_mlx.service.narration import Narration, narrate
 from pytorch_to_mlx.service.narrator import Narrator
 from pytorch_to_mlx.service.script import as_segments
 from pytorch_to_mlx.tasks import SpeechModel, Transcriber, Transcript, Utterance, Voice
-from pytorch_to_mlx.text import agreement
-from pytorch_to_mlx.text.agreement import error_rate
+from pytorch_to_mlx.text import error_rate as judge
+from pytorch_to_mlx.text.error_rate import error_rate
 
 RATE = 8000
 CONFIG = {"format_version": 1, "model_type": "whisper", "dtype": "float32", "config": {}}
@@ -332,8 +332,8 @@ def test_what_cannot_hear_is_refused_before_the_work(room: Room, monkeypatch: py
         room.narrate(["Hi."], room.job(checks=[WordsCheck(room.folder / "absent")]))
     for library in ("jiwer", "wetext"):
         with monkeypatch.context() as patch:
-            patch.setattr(agreement, "find_spec", lambda name, gone=library: None if name == gone else find_spec(name))
-            with pytest.raises(MissingDependencyError, match=rf"--check words needs {library}; .*-to-mlx\[words\]"):
+            patch.setattr(judge, "find_spec", lambda name, gone=library: None if name == gone else find_spec(name))
+            with pytest.raises(MissingDependencyError, match=rf"--check words: error rates need {library}; "):
                 room.narrate(["Hi."])
     monkeypatch.setattr(checks, "load", lambda folder: object())
     with pytest.raises(UsageError, match="asr holds no Transcriber"):

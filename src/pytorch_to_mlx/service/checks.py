@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from pytorch_to_mlx.audio import Audio, naming
-from pytorch_to_mlx.errors import AudioError, PytorchToMlxError, UsageError
+from pytorch_to_mlx.errors import AudioError, MissingDependencyError, PytorchToMlxError, UsageError
 from pytorch_to_mlx.folder import read_config
 from pytorch_to_mlx.loading import load
 from pytorch_to_mlx.service.cache import ResultCache, folder_hash
@@ -19,7 +19,7 @@ from pytorch_to_mlx.service.job import Job, SpeakerCheck, WordsCheck
 from pytorch_to_mlx.service.memory import check_room
 from pytorch_to_mlx.service.script import Segment
 from pytorch_to_mlx.tasks import SpeakerEncoder, SpeechModel, Transcriber, Utterance, Voice, cosine
-from pytorch_to_mlx.text.agreement import check_libraries, error_rate
+from pytorch_to_mlx.text.error_rate import check_libraries, error_rate
 
 HEARD = 10.0
 """Seconds of a segment that its voice is told by: more is no better, and references may not be long."""
@@ -200,7 +200,10 @@ class Words:
         """Raises `UsageError` if the folder holds no recogniser, `MissingDependencyError` if a library is missing."""
         advice = "recogniser of speech; convert openai/whisper-large-v3-turbo"
         _require_task("--asr", self._asked.recogniser, "transcription", advice)
-        check_libraries()
+        try:
+            check_libraries()
+        except MissingDependencyError as error:
+            raise MissingDependencyError(f"--check words: {error}") from error
 
     def prepare(self) -> None:
         _ = self._recogniser
