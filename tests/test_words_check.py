@@ -145,7 +145,6 @@ def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Room:
     assert isinstance(room, SpeechModel) and isinstance(room, Transcriber)
     for module in (speaking, checks):
         monkeypatch.setattr(module, "load", room.load)
-    checks._loaded.cache_clear()
     return room
 
 
@@ -170,6 +169,27 @@ def test_the_best_is_kept_and_fails(room: Room) -> None:
     assert narration.as_json()["failed"] == ["001"] and room.take(Audio.read(told["path"])) is room.takes[1]
     assert not room.narrate([text], room.job(0.2, retries=3)).failed, "as many as are allowed"
     assert room.narrate([text], room.job(retries=0)).results[0].about["attempts"] == 1
+
+
+def test_a_retry_that_fails_loses_no_try(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    room.heard = {"One two.": ["one"], "Three and four.": ["no", "three and four"]}
+    transcribe = room.transcribe
+
+    def failing(audio: Audio, **given: Any) -> Transcript:
+        if room.take(audio).text == "One two." and room.take(audio) is not room.takes[0]:
+            raise RuntimeError("[malloc] out of memory")
+        return transcribe(audio, **given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(room, "transcribe", failing)
+        kept, other = room.narrate(["One two.", "Three and four."]).results
+    assert kept.path and not kept.error and room.take(Audio.read(kept.path)) is room.takes[0]
+    assert (kept.about["attempts"], kept.about["wer"], kept.passed) == (3, 0.5, False)
+    assert kept.about["retry_error"] == "RuntimeError: [malloc] out of memory"
+    assert other.passed and other.about["attempts"] == 2 and "retry_error" not in other.about
+    room.heard["One two."] = ["one two"]
+    again, same = room.narrate(["One two.", "Three and four."]).results
+    assert again.passed and not again.from_cache and same.from_cache, "what failed may not fail again"
 
 
 def test_where_there_is_no_word_nothing_is_checked(room: Room) -> None:
@@ -237,7 +257,7 @@ def test_verdicts_are_in_the_cache(room: Room) -> None:
     others = [room.job(), room.job(0.2), room.job(retries=1), room.job(checks=[])]
     for other in others:
         assert not any(each.from_cache for each in room.narrate(script, other).results)
-    assert room.loads["asr"] == 2, "other bytes are another recogniser"
+    assert room.loads == {"model": 5, "asr": 4}, "nothing stays in memory from job to job"
     Audio(np.ones(RATE, np.float32), RATE).write(room.folder / "anna.wav")
     anna = room.job(voice=str(room.folder / "anna.wav"))
     room.narrate(script, anna)
@@ -280,7 +300,6 @@ def test_a_reference_that_no_encoder_hears_is_an_error(room: Room, monkeypatch: 
     deaf_to = 1.0
     (failed,) = room.narrate(["Hi."], job).results
     assert "anna.wav: heard nothing" in failed.error
-    checks._loaded.cache_clear()
     deaf_to = 0.005
     narration = room.narrate(["Hi."], job)
     assert narration.unchecked == ["001"] and not narration.failed
@@ -297,7 +316,7 @@ def test_the_fallback_has_the_same_recogniser(room: Room, monkeypatch: pytest.Mo
     monkeypatch.setattr(speaking, "load", load_or_not)
     (result,) = room.narrate(["Hello there."], room.job(fallback=room.folder / "small", retries=1)).results
     assert result.about["fallback"] and (result.about["wer"], result.about["attempts"]) == (0.5, 2)
-    assert room.loads == {"model": 1, "small": 1, "asr": 1}
+    assert room.loads == {"model": 1, "small": 1, "asr": 2}, "one for each job"
 
 
 def test_an_audit_checks_nothing(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,6 +342,10 @@ def test_workers_hear_with_one_recogniser(room: Room, monkeypatch: pytest.Monkey
         results += [result for result, sound in distributed.say(job, segments, keys) if sound]
     assert [(each.about["wer"], each.about["attempts"]) for each in results] == [(0, 1), (0, 2), (0, 1)]
     assert room.loads == {"model": 1, "asr": 1}
+    (room.folder / "asr" / "weights").write_bytes(b"others")
+    segments = as_segments(["Four."])
+    distributed.say(job, segments, Narrator(job, ResultCache(room.folder / "mine")).keys(segments))
+    assert room.loads == {"model": 1, "asr": 2}, "other bytes are another recogniser"
 
 
 def test_what_cannot_hear_is_refused_before_the_work(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -354,6 +377,12 @@ def test_nothing_is_said_that_there_is_no_room_to_hear(room: Room, monkeypatch: 
 REFUSED = {
     "no recogniser": (("--check", "words"), "--check words needs a recogniser: give a converted Whisper with --asr"),
     "no check": (("--asr", "asr"), "--asr asr is for --check words: add it, or leave out --asr"),
+    "no check for a rate": (("--check", "speaker", "--max-wer", "0.2"), "--max-wer 0.2 is for --check words: add it"),
+    "no check for a cosine": (("--threshold", "0.5"), "--threshold 0.5 is for --check speaker: add it"),
+    "no check for an encoder": (
+        ("--check", "words", "--asr", "asr", "--speaker-encoder", "asr"),
+        "--speaker-encoder asr is for --check speaker: add it, or leave out --speaker-encoder",
+    ),
     "another check": (("--check", "speaker", "--asr", "asr"), "is for --check words"),
     "unknown": (("--check", "speaker,pitch"), "--check pitch: there are speaker and words"),
     "per cent": (("--check", "words", "--asr", "asr", "--max-wer", "5"), "--max-wer 5 is not within 0 to 1"),
