@@ -1,15 +1,13 @@
-"""Sound as it arrives: bytes however they are cut, files, pipes, and microphones that may be missing."""
+"""Sound as it arrives: files, pipes, and microphones that may be missing."""
 
 from __future__ import annotations
 
 import builtins
-import io
 import os
-import struct
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,8 +17,7 @@ import pytest
 import soundfile
 
 from pytorch_to_mlx import Audio
-from pytorch_to_mlx.audio.arriving import AHEAD, Microphone, Pipe, Recorded
-from pytorch_to_mlx.audio.pcm import decode_stream
+from pytorch_to_mlx.audio.arriving import AHEAD, Live, Microphone, Pipe, RecordedFile
 from pytorch_to_mlx.errors import AudioError, MissingDependencyError
 
 RATE = 16000
@@ -28,116 +25,30 @@ RAMP = np.arange(-3000, 3000, dtype="<i2")
 SOUND = RAMP.astype(np.float32) / 2**15
 
 
-def cut(data: bytes, size: int) -> Iterator[bytes]:
-    return (data[first : first + size] for first in range(0, len(data), size))
-
-
-def decoded(data: bytes, size: int = 1000, raw_rate: int = RATE, rate: int = RATE) -> np.ndarray:
-    return np.concatenate([np.empty(0, np.float32), *decode_stream(cut(data, size), raw_rate, rate)])
-
-
-def wav(samples: np.ndarray, rate: int = RATE, subtype: str = "PCM_16", kind: str = "WAV") -> bytes:
-    file = io.BytesIO()
-    soundfile.write(file, samples, rate, subtype=subtype, format=kind)
-    return file.getvalue()
-
-
-# Bytes
-
-
-@pytest.mark.parametrize("size", [1, 3, 7, 4096, 1 << 20])
-def test_raw_samples_in_chunks_of_any_size(size: int) -> None:
-    assert np.array_equal(decoded(RAMP.tobytes(), size), SOUND)
-
-
-def test_half_a_sample_at_the_end_is_none() -> None:
-    assert np.array_equal(decoded(RAMP.tobytes()[:-1], 3), SOUND[:-1])
-    assert decoded(b"\x01").size == 0 and decoded(b"").size == 0
-
-
-@pytest.mark.parametrize("size", [1, 5, 44, 1 << 20])
-@pytest.mark.parametrize(
-    ("subtype", "kind"),
-    [("PCM_U8", "WAV"), ("PCM_16", "WAV"), ("PCM_24", "WAV"), ("PCM_32", "WAV"), ("FLOAT", "WAV"), ("DOUBLE", "WAV"),
-     ("PCM_24", "WAVEX")],
-)  # fmt: skip
-def test_wav_of_every_layout(size: int, subtype: str, kind: str) -> None:
-    stereo = np.stack([SOUND, SOUND / 2], axis=1)
-    data = wav(stereo, subtype=subtype, kind=kind)
-    expected, _ = soundfile.read(io.BytesIO(data), dtype="float32")
-    assert np.allclose(decoded(data, size), expected.mean(axis=1), atol=1e-7)
-
-
-@pytest.mark.parametrize("length", [0, 0x7FFFF000, 0xFFFFFFFF])
-def test_wav_whose_writer_did_not_know_its_length(length: int) -> None:
-    data = bytearray(wav(SOUND))
-    place = data.index(b"data")
-    data[place + 4 : place + 8] = struct.pack("<I", length)
-    assert np.array_equal(decoded(bytes(data)), SOUND)
-
-
-def test_what_follows_the_sound_of_a_wav_is_no_sound() -> None:
-    data = wav(SOUND)
-    assert np.array_equal(decoded(data + b"LIST\x04\0\0\0abcd"), SOUND)
-    place = data.index(b"fmt ")
-    assert np.array_equal(decoded(data[:place] + b"LIST\x03\0\0\0abc\0" + data[place:]), SOUND)
-    assert np.array_equal(decoded(data[:-3]), SOUND[:-2])  # cut off within a sample
-
-
-def test_other_rates_become_the_one_that_is_asked_for() -> None:
-    tone = np.sin(2 * np.pi * 440 * np.arange(44100) / 44100) * 0.5
-    expected = Audio(tone.astype(np.float32), 44100).resampled(RATE).samples
-    for found in (
-        decoded(wav(tone, 44100, "FLOAT")),
-        decoded((tone * 2**15).astype("<i2").tobytes(), 777, raw_rate=44100),
-    ):
-        assert found.size == expected.size and np.abs(found - expected).max() < 1e-3
-
-
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (b"fLaC" + bytes(40), "the stream is FLAC, neither raw PCM nor WAV; send 16-bit PCM: ffmpeg"),
-        (bytes(4) + b"ftypM4A " + bytes(40), "the stream is MP4"),
-        (b"RIFF\0\0\0\0WAVEdata\0\0\0\0", "its header tells of no sound"),
-        (b"RIFF\0\0\0\0WAVEfmt ", "its header tells of no sound"),
-        (b"RIFF\0\0\0\0WAVEfmt \x04\0\0\0abcd", "its format takes 4 bytes"),
-        (b"RIFF\0\0\0\0WAVELIST\xff\xff\xff\x7f", "its header tells of no sound"),
-        (wav(SOUND, subtype="ULAW"), "WAV of format 7 with 8 bits, 1 channels"),
-        (wav(np.full(10, np.nan), subtype="FLOAT"), "not finite"),
-    ],
-)
-def test_streams_that_cannot_be_read(data: bytes, message: str) -> None:
-    with pytest.raises(AudioError, match=message):
-        decoded(data, 7)
-
-
-def test_a_header_without_end_is_not_waited_for() -> None:
-    def endless() -> Iterator[bytes]:
-        yield b"RIFF\0\0\0\0WAVELIST\xff\xff\xff\x7f"
-        for _ in range(100):
-            yield bytes(1 << 20)
-        raise AssertionError("all of it was read")
-
-    with pytest.raises(AudioError, match="its header tells of no sound"):
-        list(decode_stream(endless(), RATE, RATE))
-
-
 # Files
 
 
 def test_a_file_arrives_as_it_is_asked_for(tmp_path: Path) -> None:
     Audio(SOUND, RATE).write(tmp_path / "a.wav")
-    source = Recorded(tmp_path / "a.wav", RATE)
+    source = RecordedFile(tmp_path / "a.wav", RATE)
     assert source.arrived == 0
     parts = [source.read(2500, 100000) for _ in range(4)]
     assert [part.size for part in parts] == [2500, 2500, 1000, 0] and source.arrived == 6000
     assert np.array_equal(np.concatenate(parts), SOUND)
 
 
+def test_a_file_that_breaks_off_gives_what_came_before(tmp_path: Path) -> None:
+    samples = np.concatenate([np.full(30 * RATE, 0.5), np.full(10, np.nan)]).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="FLOAT")
+    source = RecordedFile(tmp_path / "a.wav", RATE)
+    assert [source.read(20 * RATE, 20 * RATE).size for _ in range(2)] == [20 * RATE, 10 * RATE]
+    with pytest.raises(AudioError, match="not finite"):
+        source.read(1, 1)
+
+
 def test_a_file_that_is_missing_is_told_of_at_once(tmp_path: Path) -> None:
     with pytest.raises(AudioError, match="no such file"):
-        Recorded(tmp_path / "a.wav", RATE)
+        RecordedFile(tmp_path / "a.wav", RATE)
 
 
 # Pipes
@@ -180,7 +91,11 @@ def test_a_pipe_that_is_stopped_gives_what_had_arrived() -> None:
         os.write(_writing, RAMP.tobytes())
         soon(lambda: source.arrived == 6000)
         source.stop()
+        os.write(_writing, RAMP.tobytes())
         assert source.read(16000, 10**6).size == 6000 and source.read(16000, 10**6).size == 0
+        source._arrive(SOUND)
+        time.sleep(0.1)
+        assert source.arrived == 6000, "what nobody will hear does not wait"
 
 
 def test_an_empty_pipe_ends() -> None:
@@ -209,10 +124,25 @@ def test_a_pipe_is_not_read_without_end(tmp_path: Path) -> None:
 def test_what_is_wrong_with_a_pipe_is_told_where_it_is_read() -> None:
     reading, writing = os.pipe()
     os.write(writing, b"OggS" + bytes(100))
-    with Pipe(reading, RATE, RATE) as source, pytest.raises(AudioError, match="is Ogg"):
-        source.read(16000, 16000)
-    with Pipe(10**6, RATE, RATE) as source, pytest.raises(AudioError, match="cannot be read"):
-        source.read(16000, 16000)
+    for file, message in ((reading, "is Ogg"), (10**6, "cannot be read")):
+        with Pipe(file, RATE, RATE) as source:
+            assert source.read(16000, 16000).size == 0
+            with pytest.raises(AudioError, match=message):
+                source.read(16000, 16000)
+
+
+@pytest.mark.parametrize(("least", "sizes"), [(1000, [3000, 0]), (4000, [3000])])
+def test_what_came_before_an_error_is_heard(least: int, sizes: list[int]) -> None:
+    def breaking() -> Iterator[np.ndarray]:
+        yield SOUND[:1500]
+        yield SOUND[1500:3000]
+        raise AudioError("broken")
+
+    source = Live()
+    source._feed(breaking(), AHEAD * RATE)
+    assert [source.read(least, 10**6).size for _ in sizes] == sizes, "the last are fewer than were asked for"
+    with pytest.raises(AudioError, match="broken"):
+        source.read(least, 10**6)
 
 
 # Microphones
@@ -225,9 +155,12 @@ class FakeError(Exception):
 class FakeStream:
     """Gives three blocks as soon as it starts, in one array, as PortAudio does."""
 
-    def __init__(self, *, samplerate: int, channels: int, dtype: str, callback: Any) -> None:
+    def __init__(
+        self, *, samplerate: int, channels: int, dtype: str, callback: Any, finished_callback: Callable[[], None]
+    ) -> None:
         assert (channels, dtype) == (1, "float32")
         self.rate, self.callback, self.open = samplerate, callback, True
+        self.finish = finished_callback
 
     def start(self) -> None:
         array = np.empty((480, 1), np.float32)
@@ -260,9 +193,48 @@ def test_a_microphone_is_heard_until_it_is_stopped(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_microphone_of_another_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake(monkeypatch, query_devices=lambda kind: {"default_samplerate": 48000.0})
-    with pytest.warns(UserWarning), Microphone(RATE) as source:
-        assert source._stream.rate == 48000 and source.arrived <= 480
+    tone = (0.5 * np.sin(2 * np.pi * 440 * np.arange(48000) / 48000)).astype(np.float32)
+
+    class Speaking(FakeStream):
+        def start(self) -> None:
+            assert self.rate == 48000
+            for first in range(0, tone.size, 480):
+                self.callback(tone[first : first + 480, None], 480, None, SimpleNamespace(input_overflow=False))
+
+    fake(monkeypatch, query_devices=lambda kind: {"default_samplerate": 48000.0}, InputStream=Speaking)
+    with Microphone(RATE) as source:
+        arrived = source.arrived
+        source.stop()
+        found = source.read(2 * RATE, 2 * RATE)
+    assert RATE - 800 < found.size == arrived <= RATE, "all but what the filter waits for"
+    expected = Audio(tone, 48000).resampled(RATE).samples
+    np.testing.assert_allclose(found, expected[: found.size], atol=1e-3)
+
+
+def test_a_microphone_that_is_unplugged_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unplugged(FakeStream):
+        def start(self) -> None:
+            super().start()
+            self.finish()
+
+    fake(monkeypatch, InputStream=Unplugged)
+    with pytest.warns(UserWarning, match="sound was lost"), Microphone(RATE) as source:
+        assert source._stopped, "or it would be waited for"
+        assert source.read(RATE, RATE).size == 3 * 480
+
+
+def test_a_microphone_that_does_not_start_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+
+    class Broken(FakeStream):
+        def start(self) -> None:
+            opened.append(self)
+            raise FakeError("Device unavailable")
+
+    fake(monkeypatch, InputStream=Broken)
+    with pytest.raises(AudioError, match="Device unavailable"), Microphone(RATE):
+        pass
+    assert len(opened) == 1 and not opened[0].open
 
 
 def refusing(error: Exception) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -9,17 +10,26 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from cli_room import Arguments, Done, command, run
 from small_ports import SEED
 from small_whisper import converted
 
 from pytorch_to_mlx import Audio
+from pytorch_to_mlx.cli import streaming as verb
+from pytorch_to_mlx.presentation.transcripts import Layout
+from pytorch_to_mlx.service import streaming as service
+from pytorch_to_mlx.service.agreement import Said
+from pytorch_to_mlx.service.streaming import Piece
+from pytorch_to_mlx.tasks import Word
 
 RATE = 16000
 FAST = ("--language", "en", "--temperature-increment-on-fallback", "0", "--no-condition-on-previous-text")
@@ -151,6 +161,42 @@ def test_words_come_while_the_pipe_is_open_and_ctrl_c_ends_it(folder: Path, soun
     assert b"latency of " in process.stderr.read()
 
 
+def test_an_error_loses_nothing_that_was_said(folder: Path, sound: Audio, tmp_path: Path) -> None:
+    samples = np.concatenate([sound.samples, np.full(100, np.nan, np.float32)])
+    file = io.BytesIO()
+    soundfile.write(file, samples, RATE, subtype="FLOAT", format="WAV")
+    done = piped(folder, file.getvalue(), "--step", "5", "-o", tmp_path)
+    assert done.returncode == 2 and done.stdout
+    summary, error = done.stderr.decode().splitlines()
+    assert summary.startswith("latency of ") and error.endswith(
+        "stdin: the stream has samples that are not finite numbers"
+    )
+    assert (tmp_path / "stdin.txt").read_text().split() == done.stdout.decode().partition("] ")[2].split()
+
+
+def test_an_interrupt_loses_nothing_that_was_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def interrupted(*_: Any, **__: Any) -> Iterator[Piece]:
+        yield Piece((Said(Word(" Hello", 0.0, 0.5, 1.0)),), 1.0, 0.0, 0.0)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(service, "stream", interrupted)
+    recogniser: Any = SimpleNamespace(spoken="en")
+    with pytest.raises(KeyboardInterrupt):
+        source: Any = None
+        verb.listen(recogniser, source, Path("a.wav"), None, [tmp_path / "a.txt"], Layout(), as_json=False)
+    assert (tmp_path / "a.txt").read_text() == "Hello\n"
+
+
+def test_what_is_said_to_a_closed_output_is_in_the_file(folder: Path, sound: Audio, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "pytorch_to_mlx", "transcribe", str(folder), "--stream", "-", *FAST]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([*words, "-o", str(tmp_path)], input=raw(sound), stdout=writing, stderr=-1, timeout=120)
+    os.close(writing)
+    assert done.returncode != 0 and b"latency of " in done.stderr
+    assert (tmp_path / "stdin.txt").read_text().split()
+
+
 @pytest.mark.parametrize(
     ("data", "arguments", "message"),
     [
@@ -172,6 +218,7 @@ def test_streams_that_cannot_be(folder: Path, data: bytes, arguments: list[str],
         (["a.wav", "--step", "2"], "--step is for streams; add --stream"),
         (["-", "--rate", "8000"], "--rate is for streams; add --stream"),
         (["--stream", "a.wav", "--rate", "8000"], "--rate is for raw samples on standard input; a.wav tells its own"),
+        (["--stream", "-", "--rate", "1"], "--rate 1: give 1000 to 768000 Hz"),
         (["--stream", "a.wav"], "a.wav: no such file"),
     ],
 )

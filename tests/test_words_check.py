@@ -1,10 +1,10 @@
-"""`narrate --check words` with a speaker and a recogniser that do as they are told, and with a small Whisper."""
+"""`narrate` with a check of words, by a speaker and a recogniser that do as they are told."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,113 +12,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cli_room import run
-from small_narration import write_narrator
-from small_whisper import write_package, write_source
+from told_room import CONFIG, RATE, Room, made_room
 
-from pytorch_to_mlx import Audio, convert, load
+from pytorch_to_mlx import Audio
 from pytorch_to_mlx.errors import AudioError, MissingDependencyError, UsageError
-from pytorch_to_mlx.models.whisper.languages import known_code
-from pytorch_to_mlx.models.whisper.model import WhisperModel
 from pytorch_to_mlx.service import checks, distributed, speaking
 from pytorch_to_mlx.service.audit import audit
 from pytorch_to_mlx.service.cache import ResultCache
 from pytorch_to_mlx.service.job import Job, SpeakerCheck, WordsCheck
-from pytorch_to_mlx.service.narration import Narration, narrate
 from pytorch_to_mlx.service.narrator import Narrator
 from pytorch_to_mlx.service.script import as_segments
-from pytorch_to_mlx.tasks import SpeechModel, Transcriber, Transcript, Utterance, Voice
-from pytorch_to_mlx.text import agreement
-from pytorch_to_mlx.text.agreement import error_rate
-
-RATE = 8000
-CONFIG = {"format_version": 1, "model_type": "whisper", "dtype": "float32", "config": {}}
-CONFIG |= {"source": {"kind": "file", "location": "x.pt"}, "converter": {"version": "0"}}
-
-
-class Room:
-    """A speech model whose sounds are numbers of takes, and a recogniser that hears of each what it was told to.
-
-    Attributes:
-        heard: what each take of a text is heard as; the last for all others. What is not told is heard as it is said.
-        alike: how much each take of a text is like its voice, likewise.
-        takes: what was said, by the number that its sound holds.
-        languages: that the recogniser was given.
-        loads: of models, by their folders' names.
-    """
-
-    sample_rate, tokens_per_second, at_once = RATE, 25.0, 4
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.heard: dict[str, Sequence[str]] = {}
-        self.alike: dict[str, Sequence[float]] = {}
-        self.takes: list[Utterance] = []
-        self.languages: list[str | None] = []
-        self.loads: Counter[str] = Counter()
-        self.hears, self.loud = "en", 0.5
-        for name, task in (("model", "text to speech"), ("small", "text to speech"), ("asr", "transcription")):
-            (folder / name).mkdir()
-            (folder / name / "config.json").write_text(json.dumps(CONFIG | {"task": task, "variant": name}))
-
-    def load(self, folder: Path) -> Any:
-        self.loads[folder.name] += 1
-        return self
-
-    # As a speech model
-
-    def prepare_voice(self, audio: Audio, text: str | None = None) -> Voice:
-        return Voice("numbers", {})
-
-    def likeness(self, first: Any, second: Any) -> float:
-        return self._told(self.alike, first, 1.0)
-
-    def synthesize(self, text: str, **given: Any) -> Audio:
-        return self.synthesize_all([Utterance(text, seed=given["seed"])])[0]
-
-    def stream(self, text: str, **given: Any) -> Iterator[Audio]:
-        yield self.synthesize(text, **given)
-
-    def synthesize_all(self, utterances: Sequence[Utterance], **settings: Any) -> list[Audio]:
-        first = len(self.takes)
-        self.takes += utterances
-        return [self._sound(first + place) for place in range(len(utterances))]
-
-    def _sound(self, number: int) -> Audio:
-        samples = np.full(RATE, self.loud, np.float32)
-        samples[:] *= (1 + number) / 100
-        return Audio(samples, RATE)
-
-    # As a recogniser
-
-    def known_language(self, language: str) -> str | None:
-        return known_code(language, 99)
-
-    def transcribe(self, audio: Audio, *, language: str | None = None, **settings: Any) -> Transcript:
-        self.languages.append(language)
-        return Transcript(f" {self._told(self.heard, audio, self.take(audio).text)}", language or self.hears, ())
-
-    def take(self, audio: Audio) -> Utterance:
-        return self.takes[self._number(audio)]
-
-    def _number(self, audio: Audio) -> int:
-        return round(float(audio.samples[0]) / self.loud * 100) - 1
-
-    def _told(self, table: Mapping[str, Sequence[Any]], audio: Audio, otherwise: Any) -> Any:
-        text = self.take(audio).text
-        told = table.get(text, [otherwise])
-        before = sum(each.text == text for each in self.takes[: self._number(audio)])
-        return told[min(before, len(told) - 1)]
-
-    # As a narration
-
-    def job(self, most: float = 0.1, **changes: Any) -> Job:
-        return Job(**{"model": self.folder / "model", "checks": [WordsCheck(self.folder / "asr", most)], **changes})
-
-    def narrate(self, script: Sequence[Any], job: Job | None = None) -> Narration:
-        self.takes.clear()
-        cache = ResultCache(self.folder / "cache")
-        return narrate(script, self.folder / "out", job or self.job(), cache=cache)
+from pytorch_to_mlx.tasks import Transcript
+from pytorch_to_mlx.text import error_rate as judge
 
 
 class Encoder:
@@ -141,12 +46,7 @@ class Encoder:
 
 @pytest.fixture
 def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Room:
-    room = Room(tmp_path)
-    assert isinstance(room, SpeechModel) and isinstance(room, Transcriber)
-    for module in (speaking, checks):
-        monkeypatch.setattr(module, "load", room.load)
-    checks._loaded.cache_clear()
-    return room
+    return made_room(tmp_path, monkeypatch)
 
 
 def test_said_again_until_the_words_are_right(room: Room) -> None:
@@ -170,6 +70,27 @@ def test_the_best_is_kept_and_fails(room: Room) -> None:
     assert narration.as_json()["failed"] == ["001"] and room.take(Audio.read(told["path"])) is room.takes[1]
     assert not room.narrate([text], room.job(0.2, retries=3)).failed, "as many as are allowed"
     assert room.narrate([text], room.job(retries=0)).results[0].about["attempts"] == 1
+
+
+def test_a_retry_that_fails_loses_no_try(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    room.heard = {"One two.": ["one"], "Three and four.": ["no", "three and four"]}
+    transcribe = room.transcribe
+
+    def failing(audio: Audio, **given: Any) -> Transcript:
+        if room.take(audio).text == "One two." and room.take(audio) is not room.takes[0]:
+            raise RuntimeError("[malloc] out of memory")
+        return transcribe(audio, **given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(room, "transcribe", failing)
+        kept, other = room.narrate(["One two.", "Three and four."]).results
+    assert kept.path and not kept.error and room.take(Audio.read(kept.path)) is room.takes[0]
+    assert (kept.about["attempts"], kept.about["wer"], kept.passed) == (3, 0.5, False)
+    assert kept.about["retry_error"] == "RuntimeError: [malloc] out of memory"
+    assert other.passed and other.about["attempts"] == 2 and "retry_error" not in other.about
+    room.heard["One two."] = ["one two"]
+    again, same = room.narrate(["One two.", "Three and four."]).results
+    assert again.passed and not again.from_cache and same.from_cache, "what failed may not fail again"
 
 
 def test_where_there_is_no_word_nothing_is_checked(room: Room) -> None:
@@ -237,7 +158,7 @@ def test_verdicts_are_in_the_cache(room: Room) -> None:
     others = [room.job(), room.job(0.2), room.job(retries=1), room.job(checks=[])]
     for other in others:
         assert not any(each.from_cache for each in room.narrate(script, other).results)
-    assert room.loads["asr"] == 2, "other bytes are another recogniser"
+    assert room.loads == {"model": 5, "asr": 4}, "nothing stays in memory from job to job"
     Audio(np.ones(RATE, np.float32), RATE).write(room.folder / "anna.wav")
     anna = room.job(voice=str(room.folder / "anna.wav"))
     room.narrate(script, anna)
@@ -280,7 +201,6 @@ def test_a_reference_that_no_encoder_hears_is_an_error(room: Room, monkeypatch: 
     deaf_to = 1.0
     (failed,) = room.narrate(["Hi."], job).results
     assert "anna.wav: heard nothing" in failed.error
-    checks._loaded.cache_clear()
     deaf_to = 0.005
     narration = room.narrate(["Hi."], job)
     assert narration.unchecked == ["001"] and not narration.failed
@@ -297,7 +217,7 @@ def test_the_fallback_has_the_same_recogniser(room: Room, monkeypatch: pytest.Mo
     monkeypatch.setattr(speaking, "load", load_or_not)
     (result,) = room.narrate(["Hello there."], room.job(fallback=room.folder / "small", retries=1)).results
     assert result.about["fallback"] and (result.about["wer"], result.about["attempts"]) == (0.5, 2)
-    assert room.loads == {"model": 1, "small": 1, "asr": 1}
+    assert room.loads == {"model": 1, "small": 1, "asr": 2}, "one for each job"
 
 
 def test_an_audit_checks_nothing(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,6 +243,10 @@ def test_workers_hear_with_one_recogniser(room: Room, monkeypatch: pytest.Monkey
         results += [result for result, sound in distributed.say(job, segments, keys) if sound]
     assert [(each.about["wer"], each.about["attempts"]) for each in results] == [(0, 1), (0, 2), (0, 1)]
     assert room.loads == {"model": 1, "asr": 1}
+    (room.folder / "asr" / "weights").write_bytes(b"others")
+    segments = as_segments(["Four."])
+    distributed.say(job, segments, Narrator(job, ResultCache(room.folder / "mine")).keys(segments))
+    assert room.loads == {"model": 1, "asr": 2}, "other bytes are another recogniser"
 
 
 def test_what_cannot_hear_is_refused_before_the_work(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -332,8 +256,8 @@ def test_what_cannot_hear_is_refused_before_the_work(room: Room, monkeypatch: py
         room.narrate(["Hi."], room.job(checks=[WordsCheck(room.folder / "absent")]))
     for library in ("jiwer", "wetext"):
         with monkeypatch.context() as patch:
-            patch.setattr(agreement, "find_spec", lambda name, gone=library: None if name == gone else find_spec(name))
-            with pytest.raises(MissingDependencyError, match=rf"--check words needs {library}; .*-to-mlx\[words\]"):
+            patch.setattr(judge, "find_spec", lambda name, gone=library: None if name == gone else find_spec(name))
+            with pytest.raises(MissingDependencyError, match=rf"--check words: error rates need {library}; "):
                 room.narrate(["Hi."])
     monkeypatch.setattr(checks, "load", lambda folder: object())
     with pytest.raises(UsageError, match="asr holds no Transcriber"):
@@ -349,73 +273,3 @@ def test_nothing_is_said_that_there_is_no_room_to_hear(room: Room, monkeypatch: 
     narration = room.narrate(["One.", "Two."])
     assert [result.about.get("out_of_memory") for result in narration.failed] == [True, True] and not room.takes
     assert "asr: weights of 9 GB" in narration.results[0].error
-
-
-REFUSED = {
-    "no recogniser": (("--check", "words"), "--check words needs a recogniser: give a converted Whisper with --asr"),
-    "no check": (("--asr", "asr"), "--asr asr is for --check words: add it, or leave out --asr"),
-    "another check": (("--check", "speaker", "--asr", "asr"), "is for --check words"),
-    "unknown": (("--check", "speaker,pitch"), "--check pitch: there are speaker and words"),
-    "per cent": (("--check", "words", "--asr", "asr", "--max-wer", "5"), "--max-wer 5 is not within 0 to 1"),
-    "retries": (("--check", "words", "--asr", "asr", "--retries", "99"), "--retries 99 is not within 0 to 20"),
-    "absent": (("--check", "words", "--asr", "absent"), "--asr: absent"),
-}
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_what_is_refused(
-    room: Room, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], case: str
-) -> None:
-    monkeypatch.chdir(room.folder)
-    Path("s.txt").write_text("Hello.")
-    given, message = REFUSED[case]
-    assert run(monkeypatch, "narrate", "s.txt", "-m", "model", "-o", "out", "--cache", "cache", *given) == 2
-    assert message in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("named", [("--check", "words,speaker"), ("--check", "words", "--check", "speaker")])
-def test_on_the_command_line(
-    room: Room, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], named: tuple[str, ...]
-) -> None:
-    monkeypatch.chdir(room.folder)
-    Path("s.json").write_text(json.dumps(["One two three.", "Four five.", "♪"]))
-    Audio(np.ones(RATE, np.float32), RATE).write("anna.wav")
-    room.heard["One two three."], room.alike["Four five."] = ["one two tree"], [0.5]
-    given = ("s.json", "-m", "model", "-o", "out", "--cache", "cache", "--voice", "anna.wav", *named, "--asr", "asr")
-    assert run(monkeypatch, "narrate", *given, "--retries", "1", "--max-wer", "0.3") == 1
-    out, err = capsys.readouterr()
-    told = json.loads(out)
-    assert told["failed"] == ["001", "002"] and told["unchecked"] == ["003"]
-    assert [each["wer"] for each in told["segments"]] == [0.3333, 0.0, None]
-    assert [each["attempts"] for each in told["segments"]] == [2, 2, 1]
-    assert "segment 001: word error rate 0.3333, above --max-wer 0.3\n" in err
-    assert "segment 002: likeness 0.5000 to its voice, below --threshold 0.7\n" in err
-    assert "segment 003: no words to compare\n" in err
-    assert run(monkeypatch, "narrate", *given, "--threshold", "0.4", "--max-wer", "0.4") == 0
-
-
-def test_a_small_whisper_hears(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(str(write_package(tmp_path_factory.mktemp("package"))))
-    convert(write_source(tmp_path / "source-of-asr"), tmp_path / "asr")
-    write_narrator(tmp_path)
-    heard: list[tuple[Audio, Transcript]] = []
-    transcribe = WhisperModel.transcribe
-
-    def noted(self: WhisperModel, audio: Any, **given: Any) -> Transcript:
-        heard.append((audio, transcribe(self, audio, **given)))
-        return heard[-1][1]
-
-    monkeypatch.setattr(WhisperModel, "transcribe", noted)
-    asked = [WordsCheck(tmp_path / "asr")]
-    job = Job(tmp_path / "model", voice=str(tmp_path / "anna.wav"), settings={"max_tokens": 6}, checks=asked, retries=1)
-    script = [{"text": "Hello.", "language": "english"}]
-    (result,) = narrate(script, tmp_path / "out", job, cache=ResultCache(tmp_path / "cache")).results
-    assert not result.error and not result.passed and len(heard) == 2, "a seeded Whisper babbles"
-    rates = [error_rate("Hello.", each.text, "en") for _, each in heard]
-    assert result.about["wer"] == pytest.approx(min(rate.value for rate in rates if rate), abs=1e-4)
-    best = int(np.argmin([rate.value for rate in rates if rate]))
-    assert result.about["transcript"] == heard[best][1].text.strip() and result.about["transcript_language"] == "en"
-    monkeypatch.undo()
-    assert load(tmp_path / "asr").transcribe(heard[best][0], language="en").text.strip() == result.about["transcript"]

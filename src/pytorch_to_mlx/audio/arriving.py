@@ -36,15 +36,15 @@ class Source(Protocol):
     def read(self, least: int, most: int) -> np.ndarray:
         """The next samples, float32: waits for `least`, then gives what has arrived, `most` at most.
 
-        Fewer than `least` are the last.
+        Fewer than `least` are the last; the next call raises what ended the sound, if that was an error.
 
         Raises:
-            AudioError: the sound cannot be read.
+            AudioError: the sound cannot be read on, and all before was given.
         """
         ...
 
 
-class Recorded:
+class RecordedFile:
     """A file whose sound arrives just when it is asked for.
 
     Raises:
@@ -54,12 +54,18 @@ class Recorded:
     def __init__(self, path: str | Path, rate: int) -> None:
         self._blocks = read_blocks(path, rate)
         self._held = next(self._blocks)
+        self._failure: AudioError | None = None
         self.arrived = 0
 
     def read(self, least: int, most: int) -> np.ndarray:
         """The next `least` samples."""
-        while self._held.size < least and (block := next(self._blocks, None)) is not None:
-            self._held = np.concatenate([self._held, block])
+        if self._failure is not None:
+            raise self._failure
+        try:
+            while self._held.size < least and (block := next(self._blocks, None)) is not None:
+                self._held = np.concatenate([self._held, block])
+        except AudioError as error:  # what came before is heard first
+            self._failure = error
         found, self._held = self._held[:least], self._held[least:]
         self.arrived += found.size
         return found
@@ -73,7 +79,8 @@ class Live:
         # Its methods may be called from signal handlers, other queues' not.
         self._queue: SimpleQueue[np.ndarray | Exception | None] = SimpleQueue()
         self._held = np.empty(0, np.float32)
-        self._ended = False
+        self._ended = self._given = self._stopped = False
+        self._failure: Exception | None = None
         self._heard = 0
         self._read = threading.Event()
 
@@ -84,34 +91,40 @@ class Live:
 
     def stop(self) -> None:
         """End the sound with what has arrived; may be called at any time, from anywhere."""
+        self._stopped = True
         self._queue.put(None)
 
     def read(self, least: int, most: int) -> np.ndarray:
         """As `Source` has it."""
+        if self._given and self._failure is not None:
+            raise self._failure
         held = [self._held]
         count = self._held.size
         while not self._ended and (count < least or (count < most and not self._queue.empty())):
             block = self._queue.get()
-            if isinstance(block, Exception):
-                raise block
-            self._ended = block is None
-            if block is not None:
+            if isinstance(block, np.ndarray):
                 held.append(block)
                 count += block.size
+            else:
+                self._ended, self._failure = True, block
         found, self._held = np.split(np.concatenate(held), [most])
+        self._given = found.size < least
         self._heard += found.size
         self._read.set()
         return found
 
     def _arrive(self, block: np.ndarray) -> None:
-        self.arrived += block.size
-        self._queue.put(block)
+        if not self._stopped:  # after that nobody hears it, and nothing of it waits
+            self.arrived += block.size
+            self._queue.put(block)
 
     def _feed(self, blocks: Iterable[np.ndarray], ahead: int) -> None:
         """All blocks, never more than `ahead` samples before they are read."""
         try:
             for block in blocks:
                 self._arrive(block)
+                if self._stopped:
+                    return
                 while self.arrived - self._heard > ahead:
                     self._read.wait()
                     self._read.clear()
@@ -123,7 +136,8 @@ class Live:
 class Pipe(Live):
     """A file descriptor, such as standard input's, that sound is written to: WAV, or raw 16-bit PCM of one channel."""
 
-    def __init__(self, descriptor: int, raw_rate: int, rate: int) -> None:
+    def __init__(self, descriptor: int, raw_rate: int | None, rate: int) -> None:
+        """Of raw samples of a rate, `rate` itself if None: then what looks like another format is refused."""
         super().__init__()
         self._descriptor, self._rates = descriptor, (raw_rate, rate)
 
@@ -180,9 +194,17 @@ class Microphone(Live):
 
         try:
             self._stream = self._library.InputStream(
-                samplerate=self._device_rate, channels=1, dtype="float32", callback=arrive
+                samplerate=self._device_rate,
+                channels=1,
+                dtype="float32",
+                callback=arrive,
+                finished_callback=self.stop,  # it may be unplugged, after which nothing arrives
             )
-            self._stream.start()
+            try:
+                self._stream.start()
+            except self._library.PortAudioError:
+                self._stream.close()
+                raise
         except self._library.PortAudioError as error:
             raise AudioError(f"{NO_MICROPHONE} ({error})") from error
         return self

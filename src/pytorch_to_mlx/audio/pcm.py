@@ -16,10 +16,17 @@ OTHER_FORMATS = {
     b"caff": "CAF", b"riff": "Wave64",
 }  # fmt: skip
 """By their first bytes, which would be noise as raw samples."""
+SYNC_WORDS = {
+    **dict.fromkeys((b"\xff\xfb", b"\xff\xfa", b"\xff\xf3", b"\xff\xf2", b"\xff\xe3", b"\xff\xe2"), "MP3"),
+    **dict.fromkeys((b"\xff\xf1", b"\xff\xf0", b"\xff\xf9", b"\xff\xf8"), "AAC"),
+}
+"""Of formats without a header. Few raw samples begin so; layer I (FF FF) is left out, since quiet ones do."""
+RATES = range(1_000, 768_001)
+"""Hz: of others a few bytes would be gigabytes, or gigabytes nothing."""
 LONGEST_CHUNK = 1 << 20
 """Bytes of what stands before a WAV's sound; more is no WAV."""
-UNKNOWN = 0x7FFFF000
-"""What writers that cannot go back say of a length: sox this, ffmpeg more, others 0."""
+UNKNOWN = 0x7FFFF000 - (1 << 16)
+"""What writers that cannot go back say of a length, at least: sox this and up to 64 KiB, ffmpeg more, others 0."""
 EXTENSIBLE = 0xFFFE
 
 
@@ -38,12 +45,12 @@ class Layout:
     decode: Callable[[bytes], np.ndarray]
 
 
-def decode_stream(chunks: Iterable[bytes], raw_rate: int, rate: int) -> Iterator[np.ndarray]:
+def decode_stream(chunks: Iterable[bytes], raw_rate: int | None, rate: int) -> Iterator[np.ndarray]:
     """Mono samples at a rate, float32, as bytes come; of a sample that is cut off at the end, nothing.
 
     Args:
         chunks: of any sizes: WAV, which tells its layout, else raw 16-bit samples, little-endian, of one channel.
-        raw_rate: of raw samples.
+        raw_rate: of raw samples; None for `rate`, where nobody said that they are raw.
         rate: of what is returned.
 
     Raises:
@@ -52,7 +59,9 @@ def decode_stream(chunks: Iterable[bytes], raw_rate: int, rate: int) -> Iterator
     import soxr
 
     source = _Bytes(chunks)
-    layout, size = _header(source, raw_rate)
+    layout, size = _header(source, raw_rate, rate)
+    if layout.rate not in RATES:
+        raise AudioError(f"a rate of {layout.rate} Hz is not within {RATES[0]} to {RATES[-1]}; {WAY_OUT}")
     resampler = soxr.ResampleStream(layout.rate, rate, 1) if layout.rate != rate else None
     for data in source.whole(layout.channels * layout.width, size):
         block = layout.decode(data).reshape(-1, layout.channels).mean(axis=1, dtype=np.float32)
@@ -91,7 +100,7 @@ class _Bytes:
             yield data
 
 
-def _header(source: _Bytes, raw_rate: int) -> tuple[Layout, int | None]:
+def _header(source: _Bytes, raw_rate: int | None, rate: int) -> tuple[Layout, int | None]:
     """The layout, and how many bytes are sound, None for all."""
     begin = source.peek(12)
     if begin[:4] == b"RIFF" and begin[8:] == b"WAVE":
@@ -100,7 +109,9 @@ def _header(source: _Bytes, raw_rate: int) -> tuple[Layout, int | None]:
     other = next((name for magic, name in OTHER_FORMATS.items() if begin.startswith(magic)), None)
     if other or begin[4:8] == b"ftyp":
         raise AudioError(f"the stream is {other or 'MP4'}, neither raw PCM nor WAV; {WAY_OUT}")
-    return Layout(raw_rate, 1, 2, _sixteen), None
+    if raw_rate is None and (coded := SYNC_WORDS.get(begin[:2])):
+        raise AudioError(f"the stream looks like {coded}; if it is raw PCM, say so with --rate, else {WAY_OUT}")
+    return Layout(rate if raw_rate is None else raw_rate, 1, 2, _sixteen), None
 
 
 def _wav_header(source: _Bytes) -> tuple[Layout, int | None]:
@@ -124,7 +135,7 @@ def _wav_layout(body: bytes) -> Layout:
     if kind == EXTENSIBLE and len(body) >= 26:
         (kind,) = struct.unpack("<H", body[24:26])
     decode = DECODERS.get((kind, bits))
-    if decode is None or not channels or not rate:
+    if decode is None or not channels:
         raise AudioError(
             f"WAV of format {kind} with {bits} bits, {channels} channels and {rate} Hz is not read; {WAY_OUT}"
         )

@@ -56,12 +56,16 @@ def command(
         typer.Option(help="By commas: speaker, whether a segment sounds like its voice; words, whether it says them."),
     ] = None,
     retries: Annotated[int, typer.Option(help="For --check: tries with other seeds.")] = 2,
-    threshold: Annotated[float, typer.Option(help="For --check speaker: the least cosine.")] = 0.7,
+    threshold: Annotated[
+        float | None, typer.Option(help="For --check speaker: the least cosine; 0.7 if not given.")
+    ] = None,
     speaker_encoder: Annotated[
         Path | None, typer.Option(help="For --check speaker: a converted encoder; the model's own if not given.")
     ] = None,
     asr: Annotated[Path | None, typer.Option(help="For --check words: a converted Whisper.")] = None,
-    max_wer: Annotated[float, typer.Option(help="For --check words: the largest word error rate.")] = 0.1,
+    max_wer: Annotated[
+        float | None, typer.Option(help="For --check words: the largest word error rate; 0.1 if not given.")
+    ] = None,
     audit: Annotated[str | None, typer.Option(help="Say this share again at full precision, such as 5%.")] = None,
     audit_model: Annotated[Path | None, typer.Option(help="For --audit: the model of full precision.")] = None,
     fallback_model: Annotated[
@@ -150,7 +154,7 @@ def _show(segments: Sequence[Segment], job: Job) -> None:
 
 
 def _checks(
-    given: Sequence[str], threshold: float, encoder: Path | None, asr: Path | None, max_wer: float
+    given: Sequence[str], threshold: float | None, encoder: Path | None, asr: Path | None, max_wer: float | None
 ) -> list[SpeakerCheck | WordsCheck]:
     """What `--check` names, in its order."""
     from pytorch_to_mlx.service.job import SpeakerCheck, WordsCheck
@@ -158,16 +162,19 @@ def _checks(
     names = dict.fromkeys(name.strip() for each in given for name in each.split(","))
     if unknown := [name for name in names if name not in list(Check)]:
         raise UsageError(f"--check {unknown[0]}: there are {' and '.join(Check)}")
-    if asr is not None and Check.words not in names:
-        raise UsageError(f"--asr {asr} is for --check words: add it, or leave out --asr")
+    options = {"--threshold": threshold, "--speaker-encoder": encoder, "--asr": asr, "--max-wer": max_wer}
+    for flag, value in options.items():
+        check = Check.speaker if flag in ("--threshold", "--speaker-encoder") else Check.words
+        if value is not None and check not in names:
+            raise UsageError(f"{flag} {value} is for --check {check}: add it, or leave out {flag}")
     checks = []
     for name in names:
         if name == Check.speaker:
-            checks.append(SpeakerCheck(threshold, encoder))
+            checks.append(SpeakerCheck(SpeakerCheck.threshold if threshold is None else threshold, encoder))
         elif asr is None:
             raise UsageError("--check words needs a recogniser: give a converted Whisper with --asr")
         else:
-            checks.append(WordsCheck(asr, max_wer))
+            checks.append(WordsCheck(asr, WordsCheck.most if max_wer is None else max_wer))
     return checks
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytorch_to_mlx.audio.arriving import Live, Recorded
+    from pytorch_to_mlx.audio.arriving import Live, RecordedFile
     from pytorch_to_mlx.presentation.transcripts import Layout
+    from pytorch_to_mlx.service.agreement import Said
     from pytorch_to_mlx.service.streaming import Latencies, Piece, Recogniser
 
 STANDARD_INPUT, MICROPHONE = "-", "mic"
@@ -19,6 +20,7 @@ RATE = 16000
 
 def check_stream(recordings: Sequence[Path], *, step: float | None, rate: int | None, clips: str, asked: bool) -> None:
     """Refuse options that do not fit together."""
+    from pytorch_to_mlx.audio.pcm import RATES
     from pytorch_to_mlx.errors import UsageError
     from pytorch_to_mlx.service.streaming import check_step
 
@@ -34,6 +36,8 @@ def check_stream(recordings: Sequence[Path], *, step: float | None, rate: int | 
         raise UsageError("--clip-timestamps is for recordings; leave out --stream")
     if rate is not None and str(recordings[0]) != STANDARD_INPUT:
         raise UsageError(f"--rate is for raw samples on standard input; {recordings[0]} tells its own")
+    if rate is not None and rate not in RATES:
+        raise UsageError(f"--rate {rate}: give {RATES[0]} to {RATES[-1]} Hz")
 
 
 def spoken_name(recording: Path) -> Path:
@@ -41,7 +45,7 @@ def spoken_name(recording: Path) -> Path:
     return Path(NAMES.get(str(recording), recording))
 
 
-def open_source(recording: Path, rate: int | None) -> Recorded | Live:
+def open_source(recording: Path, rate: int | None) -> RecordedFile | Live:
     """The sound, of which only a file's begins before it is entered.
 
     Raises:
@@ -50,21 +54,21 @@ def open_source(recording: Path, rate: int | None) -> Recorded | Live:
     """
     import sys
 
-    from pytorch_to_mlx.audio.arriving import Microphone, Pipe, Recorded
+    from pytorch_to_mlx.audio.arriving import Microphone, Pipe, RecordedFile
     from pytorch_to_mlx.errors import UsageError
 
     if str(recording) == MICROPHONE:
         return Microphone(RATE)
     if str(recording) != STANDARD_INPUT:
-        return Recorded(recording, RATE)
+        return RecordedFile(recording, RATE)
     if sys.stdin is None or sys.stdin.isatty():
         raise UsageError("nothing is piped in; try: ffmpeg -i AUDIO -f s16le -ar 16000 -ac 1 - | pytorch-to-mlx ...")
-    return Pipe(sys.stdin.fileno(), rate or RATE, RATE)
+    return Pipe(sys.stdin.fileno(), rate, RATE)
 
 
 def listen(
     recogniser: Recogniser,
-    source: Recorded | Live,
+    source: RecordedFile | Live,
     recording: Path,
     step: float | None,
     files: Sequence[Path],
@@ -72,30 +76,34 @@ def listen(
     *,
     as_json: bool,
 ) -> None:
-    """Print what a source says until it ends; then write files, and tell how late words were."""
-    import json
-
+    """Print what a source says until it ends, however it ends; then write files, and tell how late words were."""
     from pytorch_to_mlx.audio import naming
     from pytorch_to_mlx.audio.arriving import Live
     from pytorch_to_mlx.cli.output import note
-    from pytorch_to_mlx.presentation.transcripts import write
-    from pytorch_to_mlx.service.streaming import STEP, Latencies, as_transcript, stream
+    from pytorch_to_mlx.service.streaming import STEP, Latencies, stream
 
     latencies, said = Latencies(), []
-    with naming(spoken_name(recording)), ending(source) if isinstance(source, Live) else nullcontext():
-        if str(recording) == MICROPHONE:
-            note("listening; Ctrl-C ends it")
-        for piece in stream(recogniser, source, step=STEP if step is None else step):
-            latencies.add(piece.latencies)
-            print(_described(piece) if as_json else _line(piece), flush=True)
-            if files:  # hours of speech need not be kept for nothing
-                said += piece.said
-    for file in files:
-        write(as_transcript(said, recogniser.spoken), file, layout)
-    if as_json:
-        summary = {"words": latencies.words, "language": recogniser.spoken, "latency": latencies.figures()}
-        print(json.dumps({"summary": summary}, ensure_ascii=False))
-    note(summary_line(latencies))
+
+    def conclude() -> None:
+        _write(said, recogniser.spoken, files, layout)
+        note(summary_line(latencies))
+        if as_json:  # last, since nobody may read it any more
+            print(_summary(latencies, recogniser.spoken))
+
+    try:
+        with naming(spoken_name(recording)), ending(source) if isinstance(source, Live) else nullcontext():
+            if str(recording) == MICROPHONE:
+                note("listening; Ctrl-C ends it")
+            for piece in stream(recogniser, source, step=STEP if step is None else step):
+                latencies.add(piece.latencies)
+                if files:  # hours of speech need not be kept for nothing
+                    said += piece.said
+                print(_described(piece) if as_json else _line(piece), flush=True)
+    except BaseException:
+        if latencies.words:  # before the first, what is wrong is all there is to tell
+            conclude()
+        raise
+    conclude()
 
 
 @contextmanager
@@ -128,6 +136,23 @@ def summary_line(latencies: Latencies) -> str:
     total = figures.pop("total")
     parts = "; ".join(f"{part} {figure}" for part, figure in figures.items())
     return f"latency of {latencies.words} words: {total} ({parts})"
+
+
+def _write(said: Sequence[Said], language: str, files: Sequence[Path], layout: Layout) -> None:
+    from pytorch_to_mlx.presentation.transcripts import write
+    from pytorch_to_mlx.service.streaming import as_transcript
+
+    transcript = as_transcript(said, language)
+    for file in files:
+        write(transcript, file, layout)
+
+
+def _summary(latencies: Latencies, language: str) -> str:
+    """As JSON."""
+    import json
+
+    found = {"words": latencies.words, "language": language, "latency": latencies.figures()}
+    return json.dumps({"summary": found}, ensure_ascii=False)
 
 
 def _line(piece: Piece) -> str:

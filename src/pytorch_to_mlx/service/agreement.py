@@ -160,7 +160,7 @@ def _repeated(confirmed: Sequence[Word], words: Sequence[Word], start: float, en
         for column, found in enumerate(new):
             changed = above[column] + (wanted != found)
             distances.append(min(changed, above[column + 1] + 1, distances[column] + 1))
-    ends = [start, *(word.end for word in words)]
+    ends = [words[0].start if words else start, *(word.end for word in words)]  # the first: none is repeated
     return min(range(len(ends)), key=lambda count: (distances[count], abs(ends[count] - end)))
 
 

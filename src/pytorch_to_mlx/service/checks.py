@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from pytorch_to_mlx.audio import Audio, naming
-from pytorch_to_mlx.errors import AudioError, PytorchToMlxError, UsageError
+from pytorch_to_mlx.errors import AudioError, MissingDependencyError, PytorchToMlxError, UsageError
 from pytorch_to_mlx.folder import read_config
 from pytorch_to_mlx.loading import load
 from pytorch_to_mlx.service.cache import ResultCache, folder_hash
@@ -19,7 +18,7 @@ from pytorch_to_mlx.service.job import Job, SpeakerCheck, WordsCheck
 from pytorch_to_mlx.service.memory import check_room
 from pytorch_to_mlx.service.script import Segment
 from pytorch_to_mlx.tasks import SpeakerEncoder, SpeechModel, Transcriber, Utterance, Voice, cosine
-from pytorch_to_mlx.text.agreement import check_libraries, error_rate
+from pytorch_to_mlx.text.error_rate import check_libraries, error_rate
 
 HEARD = 10.0
 """Seconds of a segment that its voice is told by: more is no better, and references may not be long."""
@@ -125,12 +124,12 @@ class Likeness:
 
     def __init__(self, asked: SpeakerCheck, job: Job, cache: ResultCache) -> None:
         self._asked, self._job, self._cache = asked, job, cache
+        self._judge = asked.encoder and _Judge(asked.encoder, SpeakerEncoder, cache)
         self._embeddings: dict[str, np.ndarray] = {}
 
     @property
     def key(self) -> Sequence[Any]:
-        folder = self._asked.encoder
-        return ["speaker", self._asked.threshold, folder and folder_hash(folder, self._cache)]
+        return ["speaker", self._asked.threshold, self._judge and self._judge.bytes_hash]
 
     def require(self, segments: Sequence[Segment]) -> None:
         """Raises `UsageError` if a segment has no voice that can be compared, or there is no such encoder."""
@@ -152,8 +151,7 @@ class Likeness:
 
     @property
     def _encoder(self) -> SpeakerEncoder | None:
-        folder = self._asked.encoder
-        return folder and _loaded(folder, folder_hash(folder, self._cache), SpeakerEncoder)
+        return self._judge and self._judge.model
 
     def judge(self, made: Try) -> Verdict:
         if _is_silent(made.sound):
@@ -190,25 +188,24 @@ class Words:
     """A `Check`: whether a recogniser hears in a segment what was to be said."""
 
     def __init__(self, asked: WordsCheck, cache: ResultCache) -> None:
-        self._asked, self._cache = asked, cache
+        self._asked = asked
+        self._judge = _Judge(asked.recogniser, Transcriber, cache)
 
     @property
     def key(self) -> Sequence[Any]:
-        return ["words", self._asked.most, folder_hash(self._asked.recogniser, self._cache)]
+        return ["words", self._asked.most, self._judge.bytes_hash]
 
     def require(self, segments: Sequence[Segment]) -> None:
         """Raises `UsageError` if the folder holds no recogniser, `MissingDependencyError` if a library is missing."""
         advice = "recogniser of speech; convert openai/whisper-large-v3-turbo"
         _require_task("--asr", self._asked.recogniser, "transcription", advice)
-        check_libraries()
+        try:
+            check_libraries()
+        except MissingDependencyError as error:
+            raise MissingDependencyError(f"--check words: {error}") from error
 
     def prepare(self) -> None:
-        _ = self._recogniser
-
-    @property
-    def _recogniser(self) -> Transcriber:
-        folder = self._asked.recogniser
-        return _loaded(folder, folder_hash(folder, self._cache), Transcriber)
+        _ = self._judge.model
 
     def judge(self, made: Try) -> Verdict:
         heard, language = self._heard(made.utterance, made.sound)
@@ -225,7 +222,7 @@ class Words:
         """The transcript and its language: the utterance's where the recogniser knows that, else what it hears."""
         if _is_silent(sound):  # in which recognisers hear words
             return "", None
-        recogniser = self._recogniser
+        recogniser: Transcriber = self._judge.model
         language = utterance.language and recogniser.known_language(utterance.language)
         transcript = recogniser.transcribe(sound, language=language)
         return transcript.text.strip(), transcript.language
@@ -245,16 +242,31 @@ def _require_task(flag: str, folder: Path, task: str, advice: str) -> None:
         raise UsageError(f"{flag} {folder} holds no {advice}")
 
 
-@lru_cache(maxsize=2)
-def _loaded(folder: Path, bytes_hash: str, task: type[Any]) -> Any:
-    """A judge, loaded once for all jobs of the process; again where the folder has other bytes.
+class _Judge:
+    """A folder's model that a check judges with: loaded when first needed, and kept as long as the check is."""
 
-    Raises:
-        UsageError: it is for another task than its config says.
-        MemoryError: there is no room for it.
-    """
-    check_room(folder)
-    model = load(folder)
-    if not isinstance(model, task):
-        raise UsageError(f"{folder} holds no {task.__name__}")
-    return model
+    def __init__(self, folder: Path, task: type[Any], cache: ResultCache) -> None:
+        self._folder, self._task, self._cache = folder, task, cache
+        self._loaded: tuple[str, Any] | None = None
+
+    @property
+    def bytes_hash(self) -> str:
+        """Of all that it judges by."""
+        return folder_hash(self._folder, self._cache)
+
+    @property
+    def model(self) -> Any:
+        """Loaded again where the folder has other bytes.
+
+        Raises:
+            UsageError: it is for another task than its config says.
+            MemoryError: there is no room for it.
+        """
+        if self._loaded is None or self._loaded[0] != self.bytes_hash:
+            self._loaded = None  # two may not fit
+            check_room(self._folder)
+            model = load(self._folder)
+            if not isinstance(model, self._task):
+                raise UsageError(f"{self._folder} holds no {self._task.__name__}")
+            self._loaded = self.bytes_hash, model
+        return self._loaded[1]

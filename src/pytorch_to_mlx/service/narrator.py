@@ -14,10 +14,11 @@ import mlx.core as mx
 from pytorch_to_mlx.errors import CacheError, MissingDependencyError, PytorchToMlxError
 from pytorch_to_mlx.files import drafted
 from pytorch_to_mlx.service.cache import ResultCache
+from pytorch_to_mlx.service.checks import Check, checks_of
 from pytorch_to_mlx.service.job import Job, Result
 from pytorch_to_mlx.service.memory import lacks_memory
 from pytorch_to_mlx.service.script import Segment
-from pytorch_to_mlx.service.speaking import Speaker, Spoken, said
+from pytorch_to_mlx.service.speaking import RETRY_ERROR, Speaker, Spoken, said
 
 OUT_OF_MEMORY = "out_of_memory"
 """What is told of a segment that memory did not suffice for."""
@@ -36,9 +37,11 @@ def groups(segments: Sequence[Segment]) -> list[list[Segment]]:
 class Narrator:
     """Says segments for a job, through a cache."""
 
-    def __init__(self, job: Job, cache: ResultCache) -> None:
+    def __init__(self, job: Job, cache: ResultCache, checks: Sequence[Check] | None = None) -> None:
+        """For a job; `checks` are another narrator's of the same, with the models that they judge with."""
         self._job, self._cache = job, cache
-        self._speaker = Speaker(job, cache)
+        self._checks = checks_of(job, cache) if checks is None else checks
+        self._speaker = Speaker(job, cache, self._checks)
         self._too_large = ""
 
     def keys(self, segments: Sequence[Segment]) -> list[str]:
@@ -183,6 +186,8 @@ class Narrator:
             return _failed(segment, error)
 
     def _cached(self, segment: Segment, path: Path, about: Mapping[str, Any]) -> Mapping[str, Any]:
+        if RETRY_ERROR in about:  # the next job may have what this one lacked
+            return {**about, "uncached": f"a retry failed ({about[RETRY_ERROR]})"}
         try:
             self._cache.store(self._speaker.key(segment), lambda draft: shutil.copyfile(path, draft), about)
         except (CacheError, OSError) as error:
@@ -221,7 +226,7 @@ class Narrator:
         return found
 
     def _narrator_of_fallback(self, folder: Path) -> Narrator:
-        narrator = Narrator(replace(self._job, model=folder, fallback=None), self._cache)
+        narrator = Narrator(replace(self._job, model=folder, fallback=None), self._cache, self._checks)
         _ = narrator.model_hash
         return narrator
 

@@ -21,7 +21,7 @@ from pytorch_to_mlx.folder import read_config
 from pytorch_to_mlx.loading import load
 from pytorch_to_mlx.noise import part_seed
 from pytorch_to_mlx.service.cache import ResultCache, folder_hash, key_of
-from pytorch_to_mlx.service.checks import Try, checks_of, judged
+from pytorch_to_mlx.service.checks import Check, Try, judged
 from pytorch_to_mlx.service.job import Job
 from pytorch_to_mlx.service.memory import check_room
 from pytorch_to_mlx.service.script import Segment, is_file
@@ -31,6 +31,8 @@ from pytorch_to_mlx.text.normalisation import normalise
 
 REVISION = 2
 """To be raised by whoever changes how the same settings sound: a checkout's version stays, and old sounds would too."""
+RETRY_ERROR = "retry_error"
+"""What is told of a segment whose retry failed, and of which an earlier try is delivered."""
 RETRY = 7919
 """Seeds of retries are as far apart as no texts have parts."""
 
@@ -64,10 +66,10 @@ def said(segment: Segment, job: Job) -> str:
 class Speaker:
     """The model of a job, loaded when it is first needed, and its voices, prepared once."""
 
-    def __init__(self, job: Job, cache: ResultCache) -> None:
-        self.job, self._cache = job, cache
+    def __init__(self, job: Job, cache: ResultCache, checks: Sequence[Check] = ()) -> None:
+        """For a job, whose `checks` (those of `checks_of`) are carried out."""
+        self.job, self._cache, self._checks = job, cache, checks
         self._voices: dict[tuple[str, str | None], _Prepared] = {}
-        self._checks = checks_of(job, cache)
 
     @property
     def at_once(self) -> int:
@@ -133,11 +135,24 @@ class Speaker:
             again = [place for place, each in enumerate(best) if not each.about.get("passed", True)]
             if not again:
                 break
-            others = self._attempt([segments[place] for place in again], attempt)
+            others = self._retried([segments[place] for place in again], attempt)
             for place, other in zip(again, others, strict=True):
-                better = max(best[place], other, key=lambda spoken: spoken.merit)
-                best[place] = replace(better, about={**better.about, "attempts": attempt + 1})
+                better, told = best[place], {RETRY_ERROR: other}
+                if isinstance(other, Spoken):
+                    better, told = max(better, other, key=lambda spoken: spoken.merit), {}
+                best[place] = replace(better, about={**better.about, "attempts": attempt + 1, **told})
         return best
+
+    def _retried(self, segments: Sequence[Segment], attempt: int) -> Sequence[Spoken | str]:
+        """Of each segment another try, or why there is none: the tries before it are sound already."""
+        try:
+            return self._attempt(segments, attempt)
+        except Exception as error:
+            failure = f"{type(error).__name__}: {error}"
+        mx.clear_cache()  # out of the handler, whose traceback holds on to memory
+        if len(segments) == 1:
+            return [failure]
+        return [other for segment in segments for other in self._retried([segment], attempt)]
 
     def again(self, segment: Segment, seed: int) -> Audio:
         """A segment as a seed has it, unchecked.

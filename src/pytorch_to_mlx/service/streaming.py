@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -166,7 +166,7 @@ def stream(
 
     Raises:
         UsageError: `step` is too short or too long.
-        AudioError: no sound arrives at all.
+        AudioError: no sound arrives at all; or it cannot be read on, and all before was heard.
     """
     check_step(step)
     policy, least = LocalAgreement(step), math.ceil(step * RATE)
@@ -176,8 +176,6 @@ def stream(
         new = source.read(least, max(least, round(LONGEST * RATE) - buffer.size))
         began, ended = clock(), new.size < least
         buffer, taken = np.concatenate([buffer, new]), taken + new.size
-        if not taken:
-            raise AudioError("no sound arrived")
         heard, waiting = taken / RATE, (source.arrived - taken) / RATE
         confirmed: list[Said] = []
         if new.size:  # at the end nothing may be left to hear
@@ -188,6 +186,9 @@ def stream(
         if confirmed:
             yield Piece(tuple(confirmed), heard, waiting, clock() - began)
         buffer = buffer[buffer.size - max(0, taken - round(policy.start * RATE)) :].copy()
+    source.read(1, 1)  # raises what ended the sound, if that was an error
+    if not taken:
+        raise AudioError("no sound arrived")
 
 
 def _phrases(transcript: Transcript, begins: float) -> list[list[Word]]:
@@ -227,9 +228,9 @@ def as_transcript(said: Iterable[Said], language: str) -> Transcript:
 
 
 class Latencies:
-    """Those of all words: their mean, and what nine of ten do not exceed. Three numbers a word are all it keeps."""
+    """Those of all words: their mean, and what nine of ten do not exceed. It keeps three numbers, 24 bytes, a word."""
 
-    PARTS = ("total", "delay", "waiting", "computation")
+    PARTS = ("delay", "waiting", "computation")
 
     def __init__(self) -> None:
         self._parts = {part: array("d") for part in self.PARTS}
@@ -243,18 +244,20 @@ class Latencies:
     @property
     def words(self) -> int:
         """How many there are."""
-        return len(self._parts["total"])
+        return len(self._parts["delay"])
 
     def figures(self) -> dict[str, dict[str, float]]:
-        """For each part, `mean` and `p90` in seconds; empty without words."""
+        """For `total` and each part, `mean` and `p90` in seconds; empty without words."""
         if not self.words:
             return {}
-        return {part: {"mean": _rounded(np.mean(n)), "p90": _rounded(_p90(n))} for part, n in self._parts.items()}
+        parts = {part: np.array(numbers) for part, numbers in self._parts.items()}
+        parts = {"total": np.sum([*parts.values()], axis=0)} | parts
+        return {part: {"mean": _rounded(np.mean(n)), "p90": _rounded(_p90(n))} for part, n in parts.items()}
 
 
-def _p90(numbers: Sequence[float]) -> float:
+def _p90(numbers: np.ndarray) -> float:
     """The least of the numbers that 90 % do not exceed."""
-    return sorted(numbers)[math.ceil(0.9 * len(numbers)) - 1]
+    return np.sort(numbers)[math.ceil(0.9 * numbers.size) - 1]
 
 
 def _rounded(seconds: float | np.floating) -> float:

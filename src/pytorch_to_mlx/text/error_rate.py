@@ -42,7 +42,7 @@ def check_libraries() -> None:
     for name in ("jiwer", "wetext"):
         if find_spec(name) is None:
             raise MissingDependencyError(
-                f"--check words needs {name}; install it with: pip install 'pytorch-to-mlx[words]'"
+                f"error rates need {name}; install it with: pip install 'pytorch-to-mlx[words]'"
             )
 
 

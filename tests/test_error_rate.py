@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
 
-from pytorch_to_mlx.text.agreement import error_rate
+from pytorch_to_mlx.errors import MissingDependencyError
+from pytorch_to_mlx.text import error_rate as module
+from pytorch_to_mlx.text.error_rate import error_rate
 
 
 @pytest.mark.parametrize(
@@ -34,3 +38,10 @@ def test_error_rates(said: str, heard: str, language: str, of: str, value: float
 def test_of_a_text_without_words_there_is_no_rate() -> None:
     assert error_rate("♪ …", "la la", "en") is None
     assert error_rate("", "") is None
+
+
+@pytest.mark.parametrize("library", ["jiwer", "wetext"])
+def test_a_missing_library_is_told_without_any_flag(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
+    monkeypatch.setattr(module, "find_spec", lambda name: None if name == library else find_spec(name))
+    with pytest.raises(MissingDependencyError, match=rf"^error rates need {library}; .*-to-mlx\[words\]"):
+        error_rate("hello", "hello")
