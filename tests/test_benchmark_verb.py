@@ -353,7 +353,7 @@ def test_upstreams_files_are_asked_for(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "name a folder that convert wrote"),
+        ([], "none of the models can be measured"),
         (["nowhere"], "nowhere: neither a folder that convert wrote nor a model"),
         (["{crepe}"], "a pitch tracker has no benchmark; there are some for text to speech and transcription"),
         (["voice_encoder"], "a speaker encoder has no benchmark"),
@@ -389,3 +389,15 @@ def test_what_makes_no_sense_is_one_line(
     given = [word.format(kokoro=kokoro, crepe=tmp_path / "crepe") for word in arguments]
     assert run_verb(monkeypatch, "benchmark", *given) == 2
     assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_all_models_are_measured_that_have_a_benchmark_and_a_reference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PYTORCH_TO_MLX_CACHE", str(tmp_path))
+    for words, names in ((), ["chatterbox", "kokoro", "qwen3_tts", "whisper"]), (("compare-tts",), ["qwen3_tts"]):
+        assert run_verb(monkeypatch, "benchmark", *words) == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert lines[0].startswith("no model is named: ") and ("whisper" in lines[0]) == (not words)
+        left_out = [line for line in lines if line.startswith("left out: ")]
+        assert all(any(line.startswith(f"left out: {name}:") for line in left_out) for name in names)

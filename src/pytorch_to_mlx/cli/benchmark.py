@@ -84,9 +84,7 @@ def command(
     from pytorch_to_mlx.cli.output import check_output, count_progress
 
     comparing = (words or [])[:1] == [COMPARE]
-    given = [*(words or [])[comparing:], *_listed(models)]
-    if not given:
-        raise UsageError("name a folder that convert wrote, or a model of `pytorch-to-mlx list`")
+    given = [*(words or [])[comparing:], *_listed(models)] or _all(comparing)
     if comparing and against is not None:
         raise UsageError(f"--against {against} is for one model's implementations; {COMPARE} compares models")
     for flag, path in (("--json", json_file), ("--html", html)):
@@ -105,6 +103,18 @@ def command(
             report.finish()
     if failed:
         raise typer.Exit(1)
+
+
+def _all(comparing: bool) -> list[str]:
+    """The models of `list` that have a benchmark, of which those are left out whose reference is not installed."""
+    from pytorch_to_mlx import registry
+    from pytorch_to_mlx.benchmark.workload import FILES, SPEECH
+    from pytorch_to_mlx.cli.output import note
+
+    tasks = (SPEECH,) if comparing else FILES
+    found = [entry.name for entry in registry.ENTRIES if entry.task in tasks]
+    note(f"no model is named: {', '.join(found)}, with seeded weights")
+    return found
 
 
 def _listed(text: str | None) -> list[str]:
