@@ -14,30 +14,31 @@ path and
 
 `language/...`, from `states`: `languages`, (1, 99 or 100), how likely each is.
 
-`decode/...`, from `states` and, where it draws, upstream's noise `whisper` (steps, sequences, V). `options` are numbers
-of `OPTIONS`, nan for none; what is `bare` may write what is not said, and needs no vocabulary:
+`decode/...`, from `states`, `settings` and, where it draws, upstream's noise `whisper` (steps, sequences, V). Settings
+are upstream's options, as bytes of JSON:
 
     tokens              (n,)
     scores              (n, V)      of greedy ones: what tokens are the largest of
     measures            (2,)        mean log-probability, probability of silence
 
-`words/...`, from `states` and `tokens`, of a text of `frames`:
+`words/...`, from `states` and `tokens`, of a text of `frames` in a `language` (bytes of its code):
 
     matrix              (T + 1, frames / 2)     attention that words are timed by
     starts, ends        (words,)                hundredths of a second
     probabilities       (words,)
 
-`transcribe/...`, from `wav`, at temperature 0; where it is `timed`, with words, and silences of 1 s in doubt:
+`transcribe/...`, from `wav` and `settings`; above temperature 0 from upstream's noise `whisper` too, `sample_len`
+frames (1, V) for each window that is drawn:
 
-    text                UTF-8 bytes
+    text, language      UTF-8 bytes
     tokens, times       of all segments: (n,), (segments, 3): start, end and seek in hundredths of a second
     words               (words, 2)              likewise
 """
 
 import contextlib
 import copy
-import math
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import _seed
@@ -51,9 +52,9 @@ from whisper.audio import N_FRAMES, N_SAMPLES, log_mel_spectrogram, pad_or_trim
 from whisper.tokenizer import get_tokenizer
 
 RATE = 16000
-OPTIONS = ("sample_len", "beam_size", "patience", "temperature", "without_timestamps", "endless", "translate", "bare")
 STEPS = 200
 SPOKEN = "The quick brown fox jumps over the lazy dog, doesn't it? Yes: 42 times; naïve café 東京."
+BEFORE = "A talk about Whisper, naïve cafés and 東京."
 
 
 def record(recording: Recording, model: Any, cases: Sequence[Case], *, small: bool) -> None:
@@ -79,7 +80,9 @@ def record(recording: Recording, model: Any, cases: Sequence[Case], *, small: bo
     for name, each in states.items():
         record_decoding(recording, model, name, each, small=small)
         if not small:
-            record_words(recording, model, name, each, len(sounds[name]) // 160)
+            record_words(recording, model, name, each, len(sounds[name]) // 160, "en")
+    if not small and model.is_multilingual:
+        record_words(recording, model, "short", states["short"], len(sounds["short"]) // 160, "ja")
     if not small:
         record_transcripts(recording, model, sounds)
 
@@ -203,45 +206,39 @@ def _shares(found: Mapping[str, float]) -> np.ndarray:
 
 
 def record_decoding(recording: Recording, model: Any, name: str, states: np.ndarray, *, small: bool) -> None:
-    """Adds `decode/...`: greedy and by beams without an end, with times and without; drawn."""
-    nan = math.nan
+    """Adds `decode/...`: greedy and by beams without an end, with times and without; drawn; of what was said before."""
+    eot = _tokenizer(model).eot
     steps = 60 if small else STEPS
-    runs = {
-        "greedy": {"sample_len": steps, "without_timestamps": 1, "endless": 1},
-        "times": {"sample_len": steps, "endless": 1},
-        "beams": {"sample_len": steps, "endless": 1, "beam_size": 5, "patience": nan},
-        "ending": {"beam_size": 3, "patience": 2.0, "sample_len": 224},
+    # What is small needs no vocabulary: it may write what is not said.
+    free = {"suppress_tokens": [eot], "suppress_blank": False} if small else {"suppress_tokens": [-1, eot]}
+    endless = {"language": "en", "sample_len": steps, **free}
+    runs: dict[str, dict[str, Any]] = {
+        "greedy": {**endless, "without_timestamps": True},
+        "times": endless,
+        "beams": {**endless, "beam_size": 5},
     }
-    if name == "short":
-        runs["drawn"] = {"sample_len": min(steps, 40), "temperature": 0.7}
-    else:
-        runs.pop("ending")
-    if small:  # for whose noise there would be no room
-        runs = {run: chosen for run, chosen in runs.items() if run not in ("ending", "drawn")}
-    for run, chosen in runs.items():
-        chosen = chosen | {"bare": int(small)}
-        given = {option: chosen.get(option, nan if option in ("beam_size", "patience") else 0) for option in OPTIONS}
-        noise, taps, alive = _decoded(model, states, given)
+    if name == "short" and not small:  # for whose noise there would be no room
+        chosen = {"temperature": 0.7, "best_of": 3, "length_penalty": 0.6}
+        other = {"language": "ja", "task": "translate"} if model.is_multilingual else {"language": "en"}
+        before = {"prompt": _tokenizer(model).encode(f" {BEFORE}")}
+        runs["ending"] = {"language": "en", "sample_len": 224, "beam_size": 3, "patience": 2.0}
+        runs["drawn"] = {"language": "en", "sample_len": 40, **chosen}
+        runs["told"] = {**other, **before, "sample_len": 100, "beam_size": 2, "length_penalty": 1.0}
+    for run, settings in runs.items():
+        noise, taps, alive = _decoded(model, states, settings)
         if name != "short":
             taps.pop("scores", None)
         recording.add(
             f"decode/{name}-{run}",
-            inputs={"states": states, "options": np.array([given[option] for option in OPTIONS])},
+            inputs={"states": states, "settings": _bytes(json.dumps(settings))},
             noise=noise,
             taps=taps,
             alive=alive if run in ("greedy", "beams") else {},
         )
 
 
-def _decoded(model: Any, states: np.ndarray, given: Mapping[str, float]) -> tuple[Taps, Taps, dict[str, float]]:
-    tokenizer = _tokenizer(model)
-    drawn: list[np.ndarray] = []
+def _decoded(model: Any, states: np.ndarray, settings: Mapping[str, Any]) -> tuple[Taps, Taps, dict[str, float]]:
     scores: list[np.ndarray] = []
-    stream = _seed.NoiseStream(0, "whisper")
-
-    def multinomial(probabilities: torch.Tensor, count: int, replacement: bool = False) -> torch.Tensor:
-        drawn.append(stream.exponential(tuple(probabilities.shape)))
-        return (probabilities / torch.from_numpy(drawn[-1])).argmax(dim=-1, keepdim=True)
 
     def watched(update: Any) -> Any:
         def call(self: Any, tokens: torch.Tensor, logits: torch.Tensor, sums: torch.Tensor) -> Any:
@@ -250,21 +247,8 @@ def _decoded(model: Any, states: np.ndarray, given: Mapping[str, float]) -> tupl
 
         return call
 
-    suppressed = f"{tokenizer.eot}" if given["bare"] else f"-1,{tokenizer.eot}" if given["endless"] else "-1"
-    options = decoding.DecodingOptions(
-        language="en",
-        task="translate" if given["translate"] else "transcribe",
-        fp16=False,
-        temperature=given["temperature"],
-        sample_len=int(given["sample_len"]),
-        beam_size=None if math.isnan(given["beam_size"]) else int(given["beam_size"]),
-        patience=None if math.isnan(given["patience"]) else given["patience"],
-        without_timestamps=bool(given["without_timestamps"]),
-        suppress_tokens=suppressed,
-        suppress_blank=not given["bare"],
-    )
-    with replaced(torch, "multinomial", lambda _: multinomial), replaced(decoding.GreedyDecoder, "update", watched):
-        (found,) = model.decode(torch.from_numpy(states), options)
+    with _drawing() as drawn, replaced(decoding.GreedyDecoder, "update", watched):
+        (found,) = model.decode(torch.from_numpy(states), decoding.DecodingOptions(fp16=False, **settings))
     measures = np.array([found.avg_logprob, found.no_speech_prob], np.float32)
     taps: Taps = {"tokens": np.array(found.tokens), "measures": measures}
     if scores and not drawn:
@@ -273,9 +257,23 @@ def _decoded(model: Any, states: np.ndarray, given: Mapping[str, float]) -> tupl
     return noise, taps, {"distinct": len(set(found.tokens))}
 
 
-def record_words(recording: Recording, model: Any, name: str, states: np.ndarray, frames: int) -> None:
+@contextlib.contextmanager
+def _drawing() -> Iterator[list[np.ndarray]]:
+    """What is drawn within it, (sequences, V) each: the largest of probabilities over exponential noise."""
+    drawn: list[np.ndarray] = []
+    stream = _seed.NoiseStream(0, "whisper")
+
+    def multinomial(probabilities: torch.Tensor, count: int, replacement: bool = False) -> torch.Tensor:
+        drawn.append(stream.exponential(tuple(probabilities.shape)))
+        return (probabilities / torch.from_numpy(drawn[-1])).argmax(dim=-1, keepdim=True)
+
+    with replaced(torch, "multinomial", lambda _: multinomial):
+        yield drawn
+
+
+def record_words(recording: Recording, model: Any, name: str, states: np.ndarray, frames: int, language: str) -> None:
     """Adds `words/...`."""
-    tokenizer = _tokenizer(model)
+    tokenizer = _tokenizer(model, language)
     tokens = tokenizer.encode(f" {SPOKEN}")
     matrices: list[np.ndarray] = []
 
@@ -286,9 +284,10 @@ def record_words(recording: Recording, model: Any, name: str, states: np.ndarray
     given = torch.from_numpy(states)
     with replaced(timing, "dtw", kept), replaced(model.encoder, "forward", lambda _: lambda _: given):
         found = timing.find_alignment(model, tokenizer, tokens, torch.zeros(1), frames)
+    inputs = {"states": states, "tokens": np.array(tokens), "frames": np.array(frames), "language": _bytes(language)}
     recording.add(
-        f"words/{name}",
-        inputs={"states": states, "tokens": np.array(tokens), "frames": np.array(frames)},
+        f"words/{name}-{language}",
+        inputs=inputs,
         taps={
             "matrix": matrices[0],
             "starts": np.array([round(100 * word.start) for word in found]),
@@ -300,21 +299,48 @@ def record_words(recording: Recording, model: Any, name: str, states: np.ndarray
 
 
 def record_transcripts(recording: Recording, model: Any, sounds: Mapping[str, np.ndarray]) -> None:
-    """Adds `transcribe/...`: all recordings after each other, as often as it takes, and with words."""
+    """Adds `transcribe/...`: all recordings after each other, as often as it takes; with words; in clips that are told
+    what was said before, translated from a language that is heard; drawn, in a language without spaces."""
     together = np.concatenate([wav for name, wav in sounds.items() if name != "short"] or [sounds["short"]])
     together = np.tile(together, -(-70 * RATE // len(together)))
-    runs = {
-        "plain": (together[: 70 * RATE], {}),
-        "words": (together[: 45 * RATE], {"word_timestamps": True, "hallucination_silence_threshold": 1.0}),
+    english = {"language": "en", "temperature": [0.0]}
+    told = {"initial_prompt": BEFORE, "carry_initial_prompt": True}
+    many = model.is_multilingual
+    runs: dict[str, tuple[int, dict[str, Any]]] = {
+        "plain": (70, english),
+        "words": (45, {**english, "word_timestamps": True, "hallucination_silence_threshold": 1.0}),
+        "guided": (
+            40,
+            {
+                **told,
+                **({"task": "translate"} if many else {}),
+                "temperature": [0.0, 0.6],
+                "sample_len": 40,
+                "clip_timestamps": [2.5, 33.0, 34.0],
+            },
+        ),
+        "unspaced": (
+            35,
+            {
+                "language": "ja" if many else "en",
+                "initial_prompt": BEFORE,
+                "temperature": [0.4],
+                "sample_len": 60,
+                "condition_on_previous_text": False,
+                "word_timestamps": True,
+            },
+        ),
     }
-    for name, (wav, options) in runs.items():
-        found = model.transcribe(wav, fp16=False, language="en", temperature=0.0, **options)
+    for name, (seconds, settings) in runs.items():
+        wav = together[: seconds * RATE]
+        found, drawn, fallbacks = _transcribed(model, wav, settings)
         segments = found["segments"]
         tokens = [token for segment in segments for token in segment["tokens"]]
         words = [word for segment in segments for word in segment.get("words", ())]
         times = [[round(100 * s["start"]), round(100 * s["end"]), s["seek"]] for s in segments]
         taps: Taps = {
-            "text": np.frombuffer(found["text"].encode(), np.uint8).astype(np.int64),
+            "text": _bytes(found["text"]),
+            "language": _bytes(found["language"]),
             "tokens": np.array(tokens),
             "times": np.array(times),
         }
@@ -322,11 +348,43 @@ def record_transcripts(recording: Recording, model: Any, sounds: Mapping[str, np
             taps["words"] = np.array([[round(100 * word["start"]), round(100 * word["end"])] for word in words])
         recording.add(
             f"transcribe/{name}",
-            inputs={"wav": wav, "timed": np.array(int(name == "words"))},
+            inputs={"wav": wav, "settings": _bytes(json.dumps(settings))},
+            noise=drawn,
             taps=taps,
-            alive={"distinct": len(set(tokens))} | ({} if words else {"segments": len(segments)}),
+            alive={"distinct": len(set(tokens)), "segments": len(segments), "fallbacks": fallbacks},
         )
 
 
-def _tokenizer(model: Any) -> Any:
-    return get_tokenizer(model.is_multilingual, num_languages=model.num_languages, language="en", task="transcribe")
+def _transcribed(model: Any, wav: np.ndarray, settings: Mapping[str, Any]) -> tuple[dict[str, Any], Taps, int]:
+    """What upstream writes; its noise, in which each drawn window has `sample_len` frames; how many windows were drawn
+    after another temperature had not been good enough."""
+    frames: list[np.ndarray] = []
+    fallbacks = 0
+
+    def watched(decode: Any) -> Any:
+        def call(mel: torch.Tensor, options: Any) -> Any:
+            nonlocal fallbacks
+            before = len(drawn)
+            result = decode(mel, options)
+            if options.temperature > 0:
+                made = drawn[before:]
+                rest = np.ones((options.sample_len - len(made), *made[0].shape), np.float32)
+                frames.append(np.concatenate([np.stack(made), rest]))
+                fallbacks += options.temperature > settings["temperature"][0]
+            return result
+
+        return call
+
+    given = {**settings, "temperature": tuple(settings["temperature"])}
+    with _drawing() as drawn, replaced(model, "decode", watched):
+        found = model.transcribe(wav, fp16=False, **given)
+    return found, {"whisper": np.concatenate(frames)} if frames else {}, fallbacks
+
+
+def _bytes(text: str) -> np.ndarray:
+    """UTF-8, as numbers."""
+    return np.frombuffer(text.encode(), np.uint8).astype(np.int64)
+
+
+def _tokenizer(model: Any, language: str = "en") -> Any:
+    return get_tokenizer(model.is_multilingual, num_languages=model.num_languages, language=language, task="transcribe")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import whisper
 from _whisper_names import renamed
 from safetensors.torch import load_file
 from whisper.model import ModelDimensions, Whisper
@@ -41,16 +42,16 @@ def _settings(folder: Path) -> list[Path]:
     return [path for name in ("config.json", "generation_config.json") if (path := folder / name).exists()]
 
 
-def load(folder: Path) -> Whisper:
-    """The model, with the alignment heads that the folder tells; upstream's default where it tells none."""
+def load(folder: Path, variant: str) -> Whisper:
+    """The model, with the alignment heads that the folder tells; those that upstream has for the variant, or its
+    default, where it tells none."""
     config = json.loads((folder / "config.json").read_text())
     model = Whisper(ModelDimensions(**{own: config[theirs] for own, theirs in SIZES.items()}))
     found: dict[str, Any] = {}
     for path in originals(folder):
         if path.suffix != ".json":
             found |= load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
-    prefix = "" if any(name.startswith("model.") for name in found) else "model."
-    names = {own: renamed(own).removeprefix(prefix) for own in model.state_dict()}
+    names = {own: renamed(own) for own in model.state_dict()}
     if missing := sorted(set(names.values()) - found.keys()):
         raise SystemExit(f"{folder}: tensors missing: {', '.join(missing[:5])}")
     model.load_state_dict({own: found[theirs].float() for own, theirs in names.items()})
@@ -60,4 +61,6 @@ def load(folder: Path) -> Whisper:
         mask = torch.zeros(model.dims.n_text_layer, model.dims.n_text_head, dtype=torch.bool)
         mask[tuple(zip(*heads, strict=True))] = True
         model.register_buffer("alignment_heads", mask.to_sparse(), persistent=False)
+    elif variant in whisper._ALIGNMENT_HEADS:
+        model.set_alignment_heads(whisper._ALIGNMENT_HEADS[variant])
     return model.eval()

@@ -27,7 +27,7 @@ VARIANTS = (
     "large-v3",
     "large-v3-turbo",
 )
-FOLDERS = ("distil-small.en", "distil-medium.en", "distil-large-v2", "distil-large-v3", "other")
+FOLDERS = ("distil-small.en", "distil-medium.en", "distil-large-v2", "distil-large-v3", "other", "other.en")
 """Variants that OpenAI has no files of."""
 SMALL = ModelDimensions(
     n_mels=80, n_audio_ctx=30, n_audio_state=64, n_audio_head=2, n_audio_layer=2,
@@ -60,7 +60,7 @@ def export(variant: str, path: Path, seed: int) -> None:
 def load(variant: str, path: Path) -> Whisper:
     """Upstream's model of a file, with the alignment heads that it would have loaded by its name; or of a folder."""
     if path.is_dir():
-        return _whisper_folder.load(path)
+        return _whisper_folder.load(path, variant)
     model = whisper.load_model(str(path), device="cpu")
     model.set_alignment_heads(whisper._ALIGNMENT_HEADS[variant])
     return model.float().eval()

@@ -143,7 +143,8 @@ def find_originals(config: FolderConfig, source: str | None, offline: bool) -> O
     own = list(dict.fromkeys(own))
     files = [*own, *(path for files in found.assets.values() for path in files.values())]
     if found.variant.settings:
-        told = (found.source.path / name for name in found.variant.settings.files)
+        settings = found.variant.settings
+        told = (found.source.path / name for name in (*settings.files, *settings.helpful))
         files += [path for path in told if path.is_file()]
     return Originals(own[0] if len(files) == 1 else found.source.path, tuple(dict.fromkeys(files)))
 

@@ -14,6 +14,7 @@ from pytorch_to_mlx.errors import ConfigError
 ENGLISH_WORDS = 51864
 """Tokens of the models that know English only; the others have more, by how many languages they know."""
 LANGUAGE_TOKENS = ENGLISH_WORDS - 98
+VOCABULARIES = {ENGLISH_WORDS: "English", ENGLISH_WORDS + 1: "99 languages", ENGLISH_WORDS + 2: "100 languages"}
 Heads = tuple[tuple[int, int], ...]
 POSITIONS = 1500
 """Of the encoder's output, for 30 s."""
@@ -46,8 +47,12 @@ class WhisperConfig:
     def __post_init__(self) -> None:
         if self.n_audio_state != self.n_text_state:
             raise ConfigError("whisper: n_audio_state and n_text_state must be one")
-        if self.n_vocab < ENGLISH_WORDS or self.n_vocab > 52000:
-            raise ConfigError(f"whisper: n_vocab {self.n_vocab} is none of Whisper's vocabularies")
+        if self.n_vocab not in VOCABULARIES:
+            known = ", ".join(f"{size} ({name})" for size, name in VOCABULARIES.items())
+            raise ConfigError(
+                f"whisper: n_vocab {self.n_vocab} is none of Whisper's vocabularies, {known}; of tokens that"
+                " somebody added upstream's files know no text: cut the table of tokens back before converting"
+            )
         if any(not (0 <= i < self.n_text_layer and 0 <= j < self.n_text_head) for i, j in self.alignment_heads):
             raise ConfigError("whisper: alignment_heads name a head that the model has not")
 

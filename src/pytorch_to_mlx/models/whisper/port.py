@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from pytorch_to_mlx.errors import ConfigError
@@ -18,8 +19,8 @@ from pytorch_to_mlx.quantization import Choice, QuantizationPolicy
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 PACKAGE = "openai-whisper"
-OTHER = "other"
-"""Sizes that were not published, in transformers' layout."""
+OTHERS = {"other": PUBLISHED["tiny"], "other.en": PUBLISHED["tiny.en"]}
+"""Sizes that were not published, in transformers' layout; beside them, one of the same vocabulary."""
 
 
 def _sizes(config: WhisperConfig) -> WhisperConfig:
@@ -38,10 +39,14 @@ def _is_whisper(contents: Mapping[str, Any]) -> bool:
     return contents["config.json"]["model_type"] == "whisper"
 
 
-def _is_other(contents: Mapping[str, Any]) -> bool:
-    """Of sizes that were not published; of those that cannot be too, so that somebody tells why."""
+def _is_other(contents: Mapping[str, Any], *, multilingual: bool) -> bool:
+    """Of sizes that were not published; of those that cannot be too, as multilingual, so that somebody tells why."""
+    if not _is_whisper(contents):
+        return False
     told = _told(contents)
-    return _is_whisper(contents) and (told is None or all(_sizes(told) != _sizes(each) for each in PUBLISHED.values()))
+    if told is None:
+        return multilingual
+    return told.multilingual == multilingual and all(_sizes(told) != _sizes(each) for each in PUBLISHED.values())
 
 
 def _part(config: WhisperConfig, files: tuple[str, ...]) -> Part:
@@ -88,29 +93,34 @@ def _variant(name: str, config: WhisperConfig) -> Variant:
             twin.alignment_heads for twin in twins
         ]
 
+    def read(contents: Mapping[str, Any]) -> WhisperConfig:
+        told = from_json(contents)
+        return told if told.alignment_heads else replace(told, alignment_heads=config.alignment_heads)
+
     repository = "openai/whisper-large" if name == "large-v1" else f"openai/whisper-{name}"
     return Variant(
         name,
         f"{'English' if not config.multilingual else f'{config.languages} languages'}, "
         f"{config.n_audio_layer} + {config.n_text_layer} layers of {config.n_text_state}",
-        "MIT" if distilled else "Apache-2.0",
+        "MIT",
         config,
         (_part(config, (f"{name}.pt", *WEIGHTS)),),
         f"distil-whisper/{name}" if distilled else repository,
         (_vocabulary(config),),
-        settings=Settings(("config.json",), fits, from_json, helpful=("generation_config.json",), generic=WEIGHTS),
+        settings=Settings(("config.json",), fits, read, helpful=("generation_config.json",), generic=WEIGHTS),
     )
 
 
-def _other() -> Variant:
+def _other(name: str, like: WhisperConfig) -> Variant:
+    fits = partial(_is_other, multilingual=like.multilingual)
     return Variant(
-        OTHER,
-        "other sizes, in transformers' layout",
+        name,
+        f"other sizes{'' if like.multilingual else ', English'}, in transformers' layout",
         "unknown",
-        PUBLISHED["tiny"],
+        like,
         (Part(WEIGHTS, {}, TRANSFORMERS),),
-        assets=(_vocabulary(PUBLISHED["tiny"]),),
-        settings=Settings(("config.json",), _is_other, from_json, helpful=("generation_config.json",)),
+        assets=(_vocabulary(like),),
+        settings=Settings(("config.json",), fits, from_json, helpful=("generation_config.json",)),
     )
 
 
@@ -118,7 +128,8 @@ PORT = Port(
     name="whisper",
     summary="Whisper speech recognition and translation",
     task="transcription",
-    variants={name: _variant(name, config) for name, config in PUBLISHED.items()} | {OTHER: _other()},
+    variants={name: _variant(name, config) for name, config in PUBLISHED.items()}
+    | {name: _other(name, like) for name, like in OTHERS.items()},
     config_type=WhisperConfig,
     build=Whisper,
     model=WhisperModel,

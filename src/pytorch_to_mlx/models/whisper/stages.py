@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -54,23 +54,18 @@ def run_language(model: WhisperModel, inputs: Arrays, noise: Arrays) -> None:
 
 def run_decoding(model: WhisperModel, inputs: Arrays, noise: Arrays) -> None:
     """States to text."""
-    most, beams, patience, temperature, plain, endless, translate, bare = inputs["options"].tolist()
+    settings = json.loads(_text(inputs["settings"]))
+    language, temperature = settings.pop("language"), settings.pop("temperature", 0.0)
+    before = settings.pop("prompt", ())
+    settings["suppress_tokens"] = tuple(settings.get("suppress_tokens", (-1,)))
     drawn = ReplayedNoise(noise)
     size = model.config.n_vocab
-    options = DecodingOptions(
-        task="translate" if translate else "transcribe",
-        sample_len=int(most),
-        beam_size=None if math.isnan(beams) else int(beams),
-        patience=None if math.isnan(patience) else patience,
-        without_timestamps=bool(plain),
-        suppress_tokens=(*(() if bare else (-1,)), *((model.decoder.vocabulary.eot,) if endless else ())),
-        suppress_blank=not bare,
-    )
 
     def draw(step: int, group: int) -> mx.array:
         return drawn.exponential("whisper", step, 1, (group, size))[0]
 
-    request = Request(mx.array(inputs["states"])[0], "en", (), temperature, options, draw)
+    options = DecodingOptions(**settings)
+    request = Request(mx.array(inputs["states"])[0], language, before, temperature, options, draw)
     (found,) = model.decoder.decode([request])
     tap("tokens", np.array(found.tokens))
     tap("measures", np.array([found.avg_logprob, found.no_speech_prob], np.float32))
@@ -79,41 +74,54 @@ def run_decoding(model: WhisperModel, inputs: Arrays, noise: Arrays) -> None:
 def run_words(model: WhisperModel, inputs: Arrays, noise: Arrays) -> None:
     """States and tokens to the times of words."""
     states, tokens = mx.array(inputs["states"])[0], inputs["tokens"].tolist()
-    found = align(model.decoder, states, tokens, int(inputs["frames"]), "en", "transcribe")
+    found = align(model.decoder, states, tokens, int(inputs["frames"]), _text(inputs["language"]), "transcribe")
     tap("starts", np.array([round(HUNDREDTHS * word.start) for word in found]))
     tap("ends", np.array([round(HUNDREDTHS * word.end) for word in found]))
     tap("probabilities", np.array([word.probability for word in found], np.float32))
 
 
 def run_transcription(model: WhisperModel, inputs: Arrays, noise: Arrays) -> None:
-    """Sound to text, with the times of words where they are recorded."""
-    timed = bool(inputs["timed"])
-    settings = {"word_timestamps": True, "hallucination_silence_threshold": 1.0} if timed else {}
-    found = model.transcribe(Audio(inputs["wav"], RATE), language="en", temperature=(0.0,), **settings)
-    tap("text", np.frombuffer(found.text.encode(), np.uint8).astype(np.int64))
+    """Sound to text, with the times of words where they are asked for."""
+    settings = json.loads(_text(inputs["settings"]))
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+    found = model.transcribe(Audio(inputs["wav"], RATE), noise=ReplayedNoise(noise), **given)
+    tap("text", _numbers(found.text))
+    tap("language", _numbers(found.language))
     tap("tokens", np.array([token for segment in found.segments for token in segment.tokens]))
     times = [(round(HUNDREDTHS * s.start), round(HUNDREDTHS * s.end), s.seek) for s in found.segments]
     tap("times", np.array(times))
     words = [word for segment in found.segments for word in segment.words or ()]
-    if timed:
+    if words:
         tap("words", np.array([(round(HUNDREDTHS * word.start), round(HUNDREDTHS * word.end)) for word in words]))
+
+
+def _text(numbers: np.ndarray) -> str:
+    """Of bytes of UTF-8."""
+    return bytes(numbers.tolist()).decode()
+
+
+def _numbers(text: str) -> np.ndarray:
+    """Bytes of UTF-8."""
+    return np.frombuffer(text.encode(), np.uint8).astype(np.int64)
+
+
+def _less_precise(name: str) -> dict[str, dict[str, Bar]]:
+    """Bars of what is not float32, by mode; `docs/whisper.md` has what was measured."""
+    limits = {"float16": 0.01, "bfloat16": 0.05, "8-bit": 0.02, "4-bit": 0.2}
+    return {mode: {name: Bar("relative", limit)} for mode, limit in limits.items()}
 
 
 ENCODER = Stage(
     run=run_encoder,
     network="encoder",
-    bars={"float32": {"*": FLOAT32}},
+    bars={"float32": {"*": FLOAT32}, **_less_precise("states")},
     layouts={"conv?": "NCL->NLC"},
     alive={"loudest": 1},
 )
 DECODER = Stage(
     run=run_decoder,
     network="decoder",
-    bars={
-        "float32": {"*": FLOAT32},
-        "8-bit": {"logits": Bar("relative", 0.02)},
-        "4-bit": {"logits": Bar("relative", 0.2)},
-    },
+    bars={"float32": {"*": FLOAT32}, **_less_precise("logits")},
     names={f"blocks.{i}": f"layers.{i}" for i in range(MOST_LAYERS)},
     alive={"changed": 0.1},
     control_case="control",
