@@ -12,7 +12,7 @@ import typer
 FAILED = 1
 SAMPLES = 5
 """At temperatures above 0, as upstream's command line has it."""
-NUMBER = "FLOAT|none"
+NUMBER = "<float|none>"
 TRIES = 100
 """The most temperatures: a window that fails is decoded at each."""
 
@@ -38,7 +38,9 @@ def command(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Folder for the transcripts, one or more files a recording; with -f alone, this one."
+            "--output",
+            "-o",
+            help="Folder for the transcripts, one or more files a recording; the current one if only -f is given.",
         ),
     ] = None,
     formats: Annotated[
