@@ -158,8 +158,6 @@ def command(
     if vad is not None and clips:
         raise UsageError("--clip-timestamps count seconds that --vad would leave out; give one of the two")
     check_stream(recordings, step=step, rate=rate, clips=clips, asked=stream)
-    if words and task == "translate":
-        note("--word-timestamps: times of a translation's words may not be reliable")
     folder_of_files = Path() if output is None and formats is not None else output
     named = [spoken_name(path) if stream else path for path in recordings]
     targets = _targets(named, folder_of_files, _formats("txt" if formats is None else formats))
@@ -183,6 +181,8 @@ def command(
         **({} if prepend is None else {"prepend_punctuations": prepend}),
         **({} if append is None else {"append_punctuations": append}),
     }
+    if words and task == "translate":
+        note("--word-timestamps: times of a translation's words may not be reliable")
     source = open_source(recordings[0], rate) if stream else None
     lengths = {} if stream else lengths_of(recordings)  # before anything is computed
     what, known = "recogniser of speech", "openai/whisper-tiny"
