@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,13 +25,13 @@ from pytorch_to_mlx.models.whisper.alignment import Timing, merge, warp
 from pytorch_to_mlx.models.whisper.config import PUBLISHED, from_json
 from pytorch_to_mlx.models.whisper.decoding import Decoded, Request
 from pytorch_to_mlx.models.whisper.model import WhisperModel
-from pytorch_to_mlx.models.whisper.options import DecodingOptions
+from pytorch_to_mlx.models.whisper.options import DecodingOptions, Options
 from pytorch_to_mlx.models.whisper.phrases import Window, split
 from pytorch_to_mlx.models.whisper.rules import History, Rules
 from pytorch_to_mlx.models.whisper.spectrogram import Spectrogram
 from pytorch_to_mlx.models.whisper.vocabulary import FILE, Vocabulary
 from pytorch_to_mlx.models.whisper.weights import OPENAI, TRANSFORMERS
-from pytorch_to_mlx.tasks import Transcriber
+from pytorch_to_mlx.tasks import BatchTranscriber, Transcriber, Transcript
 
 RATE = 16000
 GREEDY: dict[str, Any] = {"language": "en", "temperature": (0.0,), "sample_len": 24}
@@ -146,7 +150,7 @@ def test_a_damaged_vocabulary(folder: Path, tmp_path: Path) -> None:
 
 def test_recordings_together_say_what_they_say_alone(model: WhisperModel) -> None:
     """With prompts of different lengths, since each window is told what was said before."""
-    assert isinstance(model, Transcriber)
+    assert isinstance(model, Transcriber) and isinstance(model, BatchTranscriber)
     recordings = [speech(1, 34.0), speech(2, 3.0), speech(3, 61.0)]
     beams: dict[str, Any] = GREEDY | {"beam_size": 2}
     for settings in (GREEDY, beams):
@@ -271,8 +275,26 @@ def test_clips_are_all_that_is_heard(model: WhisperModel) -> None:
         ({"patience": 2.0}, "with --beam-size only"),
         ({"beam_size": 0}, "--beam-size 0 must be 1 or more"),
         ({"length_penalty": 2.0}, "between 0 and 1"),
+        ({"beam_size": 101}, "--beam-size 101 must be 1 or more, 100 at most"),
+        ({"best_of": 10**9}, "--best-of 1000000000 must be 1 or more, 100 at most"),
+        ({"best_of": "5"}, "--best-of 5 must be"),
+        ({"beam_size": 5, "patience": float("inf")}, "--patience inf must be above 0, 100 at most"),
         ({"temperature": ()}, "--temperature"),
+        ({"temperature": "0"}, "--temperature 0 must be a number, or a list"),
+        ({"temperature": None}, "--temperature None must be"),
+        ({"temperature": float("nan")}, "--temperature nan must be 0 or more"),
+        ({"temperature": [0.0] * 101}, "--temperature of 101 tries must be 100 at most"),
+        ({"logprob_threshold": float("nan")}, "--logprob-threshold nan must be a number, or None"),
+        ({"no_speech_threshold": "none"}, "--no-speech-threshold none must be a number, or None"),
+        ({"suppress_tokens": "a"}, "--suppress-tokens a: numbers, by commas"),
+        ({"suppress_tokens": -1}, "--suppress-tokens -1 must be numbers, in a list or by commas"),
+        ({"suppress_tokens": [1.5]}, r"--suppress-tokens \[1.5\] must be numbers"),
+        ({"suppress_tokens": "-2"}, r"--suppress-tokens \(-2,\) must be numbers of tokens, or -1"),
+        ({"suppress_tokens": (60000,)}, "--suppress-tokens 60000: this model has 51865 tokens, the last is 51864"),
         ({"clip_timestamps": (3.0, 1.0)}, "seconds, in order"),
+        ({"clip_timestamps": "0,,1"}, "--clip-timestamps 0,,1: numbers, by commas"),
+        ({"clip_timestamps": None}, "--clip-timestamps None must be numbers"),
+        ({"clip_timestamps": b"01"}, "--clip-timestamps b'01' must be numbers"),
         ({"hallucination_silence_threshold": 1.0}, "needs --word-timestamps"),
         ({"task": "sing"}, "transcribe or translate"),
     ],
@@ -280,6 +302,43 @@ def test_clips_are_all_that_is_heard(model: WhisperModel) -> None:
 def test_settings_that_cannot_be(model: WhisperModel, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         model.transcribe(speech(1, 1.0), **settings)
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ({"temperature": 0.0}, {"temperature": (0.0,)}),
+        ({"temperature": 0.2}, {"temperature": (0.2,)}),
+        ({"temperature": np.arange(0, 0.5, 0.25)}, {"temperature": (0.0, 0.25)}),
+        ({"suppress_tokens": "-1"}, {"suppress_tokens": (-1,)}),
+        ({"suppress_tokens": "-1, 50257"}, {"suppress_tokens": (-1, 50257)}),
+        ({"suppress_tokens": ""}, {"suppress_tokens": ()}),
+        ({"suppress_tokens": None}, {"suppress_tokens": ()}),
+        ({"suppress_tokens": [1, 2]}, {"suppress_tokens": (1, 2)}),
+        ({"clip_timestamps": "0"}, {"clip_timestamps": (0.0,)}),
+        ({"clip_timestamps": "0,10"}, {"clip_timestamps": (0.0, 10.0)}),
+        ({"clip_timestamps": ""}, {"clip_timestamps": ()}),
+        ({"clip_timestamps": [0, 1.5]}, {"clip_timestamps": (0.0, 1.5)}),
+    ],
+)
+def test_settings_as_upstream_spells_them(given: dict[str, Any], taken: dict[str, Any]) -> None:
+    options = Options(**given)
+    assert {name: getattr(options, name) for name in taken} == taken
+    assert options.decoding(0.0).suppress_tokens == options.suppress_tokens
+
+
+def test_a_full_disk_costs_the_recordings_that_are_on_it(model: WhisperModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.BytesIO):
+        def write(self, *_: Any) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    room = tempfile.TemporaryFile
+    files = iter([Full, room, room, room])
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda: next(files)())
+    found = dict(model.transcripts([speech(1, 2.0), speech(2, 2.0)], **GREEDY))
+    message = r"no spectrum can be kept in .* \(No space left on device\).*; let TMPDIR name a folder with room"
+    assert isinstance(found[0], AudioError) and re.fullmatch(message, str(found[0]))
+    assert isinstance(found[1], Transcript) and found[1].segments
 
 
 # Parts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 
 from pytorch_to_mlx.audio import Audio
-from pytorch_to_mlx.errors import CheckpointError, FolderError
+from pytorch_to_mlx.errors import AudioError, CheckpointError, FolderError
 
 Decoder = Literal["argmax", "weighted", "viterbi"]
 VOICE_FORMAT = "pytorch-to-mlx-voice-1"
@@ -293,6 +293,10 @@ class Transcript:
     segments: tuple[Segment, ...]
 
 
+Heard = Callable[[Sequence[Segment], float, float], None]
+"""Called while a recording is heard, with the segments that are new, and how many seconds of all are done."""
+
+
 @runtime_checkable
 class Transcriber(Protocol):
     """Writes down what is said."""
@@ -302,6 +306,33 @@ class Transcriber(Protocol):
         ...
 
     def transcribe(self, audio: Audio, *, language: str | None = None, **settings: Any) -> Transcript: ...
+
+
+@runtime_checkable
+class BatchTranscriber(Transcriber, Protocol):
+    """Writes down what several recordings say at once, in less time than one after the other."""
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Codes of those that it knows."""
+        ...
+
+    def transcripts(
+        self,
+        recordings: Sequence[Audio | str | Path | Iterable[np.ndarray]],
+        *,
+        language: str | None = None,
+        seed: int = 0,
+        heard: Sequence[Heard] | None = None,
+        **settings: Any,
+    ) -> Iterator[tuple[int, Transcript | AudioError]]:
+        """Places of recordings and what they say, or why one cannot be read, as they are done.
+
+        Args:
+            recordings: or files; or samples (n,) at 16 kHz, some at a time.
+            heard: of each recording.
+        """
+        ...
 
 
 @runtime_checkable

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from pytorch_to_mlx.errors import AudioError
-    from pytorch_to_mlx.tasks import Segment, Transcript
-
-    Heard = Callable[[Sequence[Segment], float, float], None]
-
-FORMATS = ("txt", "srt", "vtt", "tsv", "json")
 FAILED = 1
 SAMPLES = 5
 """At temperatures above 0, as upstream's command line has it."""
+NUMBER = "<float|none>"
+TRIES = 100
+"""The most temperatures: a window that fails is decoded at each."""
+
+
+def _optional(given: object) -> float | None:
+    """A number, or none in any case, as upstream has it; a default is a number already."""
+    text = str(given)
+    try:
+        return None if text.lower() == "none" else float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is neither a number nor none.") from None
 
 
 def command(
@@ -32,11 +36,17 @@ def command(
         ),
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for the transcripts, one or more files a recording.")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder for the transcripts, one or more files a recording; the current one if only -f is given.",
+        ),
     ] = None,
     formats: Annotated[
-        str, typer.Option("--format", "-f", help="Of files, by commas: txt, srt, vtt, tsv, json, or all.")
-    ] = "txt",
+        str | None,
+        typer.Option("--format", "-f", help="Of files, by commas: txt, srt, vtt, tsv, json, or all; txt if not given."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, by recording; a stream's by line.")] = False,
     stream: Annotated[
         bool, typer.Option("--stream", help="Print words as soon as they are certain, and how late they are.")
@@ -56,13 +66,28 @@ def command(
     best_of: Annotated[int, typer.Option("--best-of", help="Samples at temperatures above 0.")] = SAMPLES,
     temperature: Annotated[float, typer.Option("--temperature", help="The first that is tried.")] = 0.0,
     increment: Annotated[
-        float, typer.Option("--temperature-increment-on-fallback", help="Added where a text fails; 0 for no other try.")
+        float | None,
+        typer.Option(
+            "--temperature-increment-on-fallback",
+            parser=_optional,
+            metavar=NUMBER,
+            help="Added where a text fails; none, or 0, for no other try.",
+        ),
     ] = 0.2,
     compression: Annotated[
-        float, typer.Option("--compression-ratio-threshold", help="A text packed tighter fails.")
+        float | None,
+        typer.Option(
+            "--compression-ratio-threshold", parser=_optional, metavar=NUMBER, help="A text packed tighter fails."
+        ),
     ] = 2.4,
-    logprob: Annotated[float, typer.Option("--logprob-threshold", help="A text less likely fails.")] = -1.0,
-    no_speech: Annotated[float, typer.Option("--no-speech-threshold", help="Likelier silence is left out.")] = 0.6,
+    logprob: Annotated[
+        float | None,
+        typer.Option("--logprob-threshold", parser=_optional, metavar=NUMBER, help="A text less likely fails."),
+    ] = -1.0,
+    no_speech: Annotated[
+        float | None,
+        typer.Option("--no-speech-threshold", parser=_optional, metavar=NUMBER, help="Likelier silence is left out."),
+    ] = 0.6,
     prompt: Annotated[
         str | None, typer.Option("--initial-prompt", help="What was said before, such as names to know.")
     ] = None,
@@ -85,7 +110,10 @@ def command(
     silence: Annotated[
         float | None,
         typer.Option(
-            "--hallucination-silence-threshold", help="With words: doubtful ones in such silences are left out."
+            "--hallucination-silence-threshold",
+            parser=_optional,
+            metavar=NUMBER,
+            help="With words: doubtful ones in such silences are left out.",
         ),
     ] = None,
     vad: Annotated[
@@ -115,25 +143,24 @@ def command(
     """
     import json
 
-    from pytorch_to_mlx.audio.blocks import seconds_of
+    from pytorch_to_mlx.cli.hearing import hear, lengths_of, print_segments, tell, tell_language, write_all
     from pytorch_to_mlx.cli.output import load_model, note
     from pytorch_to_mlx.cli.streaming import check_stream, listen, open_source, spoken_name
-    from pytorch_to_mlx.errors import AudioError, UsageError
-    from pytorch_to_mlx.presentation.transcripts import Layout, as_result, write
+    from pytorch_to_mlx.errors import AudioError, PytorchToMlxError, UsageError
+    from pytorch_to_mlx.presentation.transcripts import Layout, as_result
     from pytorch_to_mlx.service.streaming import Recogniser
     from pytorch_to_mlx.service.voice_activity import load_detector
-    from pytorch_to_mlx.tasks import Transcriber
+    from pytorch_to_mlx.tasks import BatchTranscriber, Transcriber
 
     layout = Layout(highlight, width, count, per_line)
     if layout != Layout() and not (words or stream):
         raise UsageError("subtitles are laid out by words; add --word-timestamps")
-    chosen = FORMATS if formats == "all" else tuple(formats.split(","))
-    if unknown := [each for each in chosen if each not in FORMATS]:
-        raise UsageError(f"--format {unknown[0]}: there are {', '.join(FORMATS)} and all")
     if vad is not None and clips:
         raise UsageError("--clip-timestamps count seconds that --vad would leave out; give one of the two")
     check_stream(recordings, step=step, rate=rate, clips=clips, asked=stream)
-    targets = _targets([spoken_name(path) if stream else path for path in recordings], output, chosen)
+    folder_of_files = Path() if output is None and formats is not None else output
+    named = [spoken_name(path) if stream else path for path in recordings]
+    targets = _targets(named, folder_of_files, _formats("txt" if formats is None else formats))
     settings: dict[str, Any] = {
         "task": task,
         "beam_size": beam_size,
@@ -154,30 +181,39 @@ def command(
         **({} if prepend is None else {"prepend_punctuations": prepend}),
         **({} if append is None else {"append_punctuations": append}),
     }
+    if words and task == "translate":
+        note("--word-timestamps: times of a translation's words may not be reliable")
     source = open_source(recordings[0], rate) if stream else None
-    lengths = [] if stream else [seconds_of(path) for path in recordings]  # before anything is computed
-    model = load_model(folder, Transcriber, "recogniser of speech", "openai/whisper-tiny")
-    detector = None if vad is None else load_detector(vad)
+    lengths = {} if stream else lengths_of(recordings)  # before anything is computed
+    what, known = "recogniser of speech", "openai/whisper-tiny"
     if source is not None:
+        model = load_model(folder, Transcriber, what, known)
+        detector = None if vad is None else load_detector(vad)
         recogniser = Recogniser(model, detector=detector, language=language, seed=seed, **settings)
         listen(recogniser, source, recordings[0], step, [*targets[0]], layout, as_json=as_json)
         return
+    model = load_model(folder, BatchTranscriber, what, known)
+    detector = None if vad is None else load_detector(vad)
     found: dict[str, Any] = {}
-    alone, failed = len(recordings) == 1, False
+    alone, failed = len(recordings) == 1, len(lengths) < len(recordings)
+    live = alone and not as_json
     try:
-        for place, transcript in _heard(
-            model, recordings, lengths, detector, language, seed, settings, live=alone and not as_json
-        ):
+        for place, transcript in hear(model, recordings, lengths, detector, language, seed, settings, live=live):
             if isinstance(transcript, AudioError):
+                problems: Sequence[PytorchToMlxError] = [transcript]
+            else:
+                tell_language(recordings[place], transcript, model, language)
+                if as_json:
+                    found[str(recordings[place])] = as_result(transcript)
+                elif not alone:
+                    print(f"{recordings[place]}:")
+                    print_segments(transcript.segments)
+                problems = write_all(transcript, targets[place], layout)
+            if alone and problems:
+                raise problems[0]
+            for problem in problems:
                 failed = True
-                note(f"pytorch-to-mlx: {transcript}")
-                continue
-            if not (alone or as_json):
-                print(f"{recordings[place]}:")
-                _print(transcript.segments)
-            for file in targets[place]:
-                write(transcript, file, layout)
-            found[str(recordings[place])] = as_result(transcript)
+                tell(problem)
     finally:
         if as_json:
             print(json.dumps(found, ensure_ascii=False))
@@ -185,76 +221,14 @@ def command(
         raise typer.Exit(FAILED)
 
 
-def _heard(
-    model: Any,
-    paths: Sequence[Path],
-    lengths: Sequence[float],
-    detector: Any,
-    language: str | None,
-    seed: int,
-    settings: dict[str, Any],
-    *,
-    live: bool,
-) -> Iterator[tuple[int, Transcript | AudioError]]:
-    """Transcripts of files by place, as they are done, with a block of each in memory at a time; where `live`, of one
-    file, printed as it is heard, or with a detector, when all of it is."""
-    from pytorch_to_mlx.audio.blocks import read_blocks
-    from pytorch_to_mlx.cli.output import count_progress
-    from pytorch_to_mlx.service.kept import Kept
-    from pytorch_to_mlx.service.voice_activity import FOR_TRANSCRIPTION, RATE, find_speech
-    from pytorch_to_mlx.tasks import Transcript
+def _formats(given: str) -> tuple[str, ...]:
+    from pytorch_to_mlx.errors import UsageError
+    from pytorch_to_mlx.presentation.transcripts import FORMATS
 
-    shares = [0.0] * len(paths)
-    kept: dict[int, Kept] = {}
-    with count_progress() as progress:
-
-        def tell(place: int, share: float) -> None:
-            shares[place] = share
-            done = sum(share * length for share, length in zip(shares, lengths, strict=True))
-            name = paths[0].name if len(paths) == 1 else f"{len(paths)} files"
-            progress(f"{name} (s)", round(done), round(sum(lengths)))
-
-        def hearing(place: int) -> Heard:
-            def heard(segments: Sequence[Segment], done: float, total: float) -> None:
-                tell(place, done / total if total else 1.0)
-                if live and detector is None:
-                    _print(segments)
-
-            return heard
-
-        def looked_through(path: Path) -> Iterator[np.ndarray]:
-            samples = 0
-            for block in read_blocks(path, RATE):
-                yield block
-                samples += block.size
-                progress(f"speech in {path.name} (s)", samples // RATE, round(lengths[paths.index(path)]))
-
-        def spoken(place: int) -> Iterator[np.ndarray]:
-            path = paths[place]
-            kept[place] = Kept(find_speech(detector, looked_through(path), FOR_TRANSCRIPTION))
-            yield from kept[place].join_blocks(read_blocks(path, RATE), RATE)
-
-        places = range(len(paths))
-        given = paths if detector is None else [spoken(place) for place in places]
-        heard = [hearing(place) for place in places]
-        for place, found in model.transcripts(given, language=language, seed=seed, heard=heard, **settings):
-            tell(place, 1.0)
-            if detector is not None and isinstance(found, Transcript):
-                silent = Transcript("", language or "", ())
-                found = kept[place].restore(found) if kept[place].spans else silent
-                if live:
-                    _print(found.segments)
-            yield place, found
-
-
-def _print(segments: Sequence[Segment]) -> None:
-    from pytorch_to_mlx.errors import printable
-    from pytorch_to_mlx.text.subtitles import clock
-
-    for segment in segments:
-        if segment.text:
-            times = " --> ".join(clock(time, ".", hours=False) for time in (segment.start, segment.end))
-            print(f"[{times}] {printable(segment.text.strip())}", flush=True)
+    chosen = FORMATS if given == "all" else tuple(given.split(","))
+    if unknown := [each for each in chosen if each not in FORMATS]:
+        raise UsageError(f"--format {unknown[0]}: there are {', '.join(FORMATS)} and all")
+    return chosen
 
 
 def _targets(recordings: Sequence[Path], output: Path | None, formats: Sequence[str]) -> list[list[Path]]:
@@ -273,18 +247,28 @@ def _targets(recordings: Sequence[Path], output: Path | None, formats: Sequence[
     return [[output / f"{stem}.{each}" for each in formats] for stem in stems]
 
 
-def _temperatures(first: float, increment: float) -> tuple[float, ...]:
+def _temperatures(first: float, increment: float | None) -> tuple[float, ...]:
     """From the first to 1."""
-    if increment <= 0:
+    from pytorch_to_mlx.errors import UsageError
+
+    if not 0 <= first < math.inf:
+        raise UsageError(f"--temperature {first:g} must be 0 or more")
+    if increment is None or increment == 0:
         return (first,)
-    steps = max(0, int((1 - first) / increment + 1e-6))
-    return tuple(first + increment * step for step in range(steps + 1))
+    flag = f"--temperature-increment-on-fallback {increment:g}"
+    if not increment > 0:
+        raise UsageError(f"{flag} must be above 0; none for no other try")
+    steps = max(0.0, (1 - first) / increment + 1e-6)
+    if steps >= TRIES:
+        raise UsageError(f"{flag} would try more than {TRIES} temperatures; give a larger one")
+    return tuple(first + increment * step for step in range(int(steps) + 1))
 
 
-def _numbers(flag: str, text: str, kind: type) -> tuple[Any, ...]:
+def _numbers(flag: str, text: str, kind: type[int] | type[float]) -> tuple[Any, ...]:
+    """Refused before a model is loaded."""
     from pytorch_to_mlx.errors import UsageError
 
     try:
-        return tuple(kind(part) for part in text.split(",") if part.strip())
+        return tuple(kind(part) for part in text.split(",")) if text.strip() else ()
     except ValueError as error:
         raise UsageError(f"{flag} {text}: numbers, by commas") from error

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import IO
 
 import mlx.core as mx
 import numpy as np
 
 from pytorch_to_mlx.components.whisper.mel import HOP, WINDOW, compressed, log_powers
+from pytorch_to_mlx.errors import AudioError
 
 SILENCE = -10.0  # the logarithm of nothing
 WINDOW_FRAMES = 3000
@@ -23,10 +26,14 @@ class Spectrogram:
 
     Attributes:
         frames: that hold sound, 100 a second.
+
+    Raises:
+        AudioError: there is no room for the file, or what `blocks` raises.
     """
 
     def __init__(self, blocks: Iterable[np.ndarray], bands: int) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as this
+        with _room_for():
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as this
         self._bands = bands
         samples, held, loudest = 0, 0, SILENCE
         for part, count in _overlapping(blocks):
@@ -34,8 +41,10 @@ class Spectrogram:
             if len(part) >= WINDOW:
                 log = log_powers(part, bands).astype(np.float32)
                 held, loudest = held + len(log), max(loudest, float(log.max()))
-                log.tofile(self._file)
-        self._file.flush()
+                with _room_for(self._file):
+                    self._file.write(log.tobytes())
+        with _room_for(self._file):
+            self._file.flush()
         self.frames, self._loudest = samples // HOP, loudest
         shape = (held, bands)
         self._log = np.memmap(self._file, np.float32, "r", shape=shape) if held else np.empty(shape, np.float32)
@@ -51,6 +60,21 @@ class Spectrogram:
         log = np.array(self._log[:WINDOW_FRAMES]).astype(np.float64)
         log = np.pad(log, ((0, WINDOW_FRAMES - len(log)), (0, 0)), constant_values=SILENCE)
         return mx.array(compressed(log, self._loudest).astype(np.float32))
+
+
+@contextmanager
+def _room_for(file: IO[bytes] | None = None) -> Iterator[None]:
+    """Within the block the file is written; an `AudioError`, so that of several recordings one costs no other."""
+    try:
+        yield
+    except OSError as error:
+        if file is not None:
+            with suppress(OSError):  # what is left in its buffer would be tried again
+                file.close()
+        raise AudioError(
+            f"no spectrum can be kept in {tempfile.tempdir or 'a temporary folder'} ({error.strerror}), which takes "
+            "115 to 184 MB for each hour of sound; let TMPDIR name a folder with room"
+        ) from error
 
 
 def _overlapping(blocks: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, int]]:

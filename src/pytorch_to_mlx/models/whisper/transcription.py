@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 
 import mlx.core as mx
 
+from pytorch_to_mlx.errors import UsageError
 from pytorch_to_mlx.models.whisper.alignment import align, merge
 from pytorch_to_mlx.models.whisper.decoding import Decoded, Request, WindowDecoder
 from pytorch_to_mlx.models.whisper.options import Options
@@ -21,13 +22,10 @@ from pytorch_to_mlx.models.whisper.phrases import (
 from pytorch_to_mlx.models.whisper.silences import first_invented, first_with_words, is_doubtful, last_word_end
 from pytorch_to_mlx.models.whisper.spectrogram import WINDOW_FRAMES, Spectrogram
 from pytorch_to_mlx.noise import Noise
-from pytorch_to_mlx.tasks import Segment, Transcript
+from pytorch_to_mlx.tasks import Heard, Segment, Transcript
 
 HOT = 0.5
 """What was decoded at a higher temperature is not told to the next window."""
-
-Heard = Callable[[Sequence[Segment], float, float], None]
-"""Called after each window with its segments, and how many seconds of all are done."""
 
 
 class Transcription:
@@ -37,8 +35,12 @@ class Transcription:
         decoder: the model.
         spectrogram: of the recording.
         language: code.
-        noise: for temperatures above 0: the stream `whisper`, the same for each window and temperature anew.
+        noise: for temperatures above 0: the stream `whisper`, which goes on from window to window and from one
+            temperature to the next.
         heard: told what each window says.
+
+    Raises:
+        UsageError: a token is to be suppressed that the vocabulary has not.
     """
 
     def __init__(
@@ -50,6 +52,9 @@ class Transcription:
         noise: Noise,
         heard: Heard | None = None,
     ) -> None:
+        known = decoder.config.n_vocab
+        if beyond := [token for token in options.suppress_tokens if token >= known]:
+            raise UsageError(f"--suppress-tokens {beyond[0]}: this model has {known} tokens, the last is {known - 1}")
         self.decoder, self.spectrogram, self.language, self.options = decoder, spectrogram, language, options
         self._noise, self._heard = noise, heard
         self._draws = 0
@@ -67,8 +72,6 @@ class Transcription:
             seek = first
             while seek < last:
                 window = Window(seek, min(WINDOW_FRAMES, total - seek, last - seek))
-                if window.frames <= 0:
-                    break
                 mel = self.spectrogram.window(seek, window.frames)
                 states = self.decoder.states(mel[None])[0]
                 decoded = yield from self._decoded(states)
