@@ -14,6 +14,7 @@ import pytest
 import soundfile
 from small_ports import SEED
 from small_whisper import FILE, converted, write_vocabulary
+from whisper_quantized import heard
 
 from pytorch_to_mlx import Audio, load
 from pytorch_to_mlx.errors import UsageError
@@ -91,7 +92,13 @@ def test_the_likeliest_language_is_written(model: WhisperModel, prompts: list[li
 def test_the_first_30_seconds_tell_the_language(model: WhisperModel) -> None:
     first = speech(2, 30.0).samples
     alone, longer = (model.detect_language([samples]) for samples in (first, np.pad(first, (0, 10 * RATE))))
-    assert alone == longer != model.detect_language([np.pad(first[: 10 * RATE], (0, 20 * RATE))])
+    assert alone == longer
+
+
+def test_what_is_not_there_is_silent_where_a_language_is_told(model: WhisperModel) -> None:
+    short = speech(2, 10.0).samples
+    alone, padded = (model.detect_language([samples]) for samples in (short, np.pad(short, (0, 20 * RATE))))
+    assert alone == pytest.approx(padded, abs=1e-6) and alone != model.detect_language(speech(2, 30.0))
 
 
 def test_a_model_of_english_hears_english(english: WhisperModel, prompts: list[list[int]]) -> None:
@@ -179,13 +186,20 @@ def test_the_likeliest_of_several_samples(
     assert len({*places}) > 1, "the best is not always the first"
 
 
+@pytest.mark.parametrize(("beams", "texts"), [(None, [1, 3]), (2, [2, 3])])
 def test_the_best_of_several_is_for_samples_only(
-    model: WhisperModel, choices: list[tuple[list[Candidate], Candidate]]
+    model: WhisperModel, choices: list[tuple[list[Candidate], Candidate]], beams: int | None, texts: list[int]
 ) -> None:
     """At temperature 0, and above it with beams given, upstream leaves out what is for the other."""
-    settings: dict[str, Any] = GREEDY | {"best_of": 3, "beam_size": 2, "temperature": (0.0, 0.5)}
+    settings: dict[str, Any] = GREEDY | {"best_of": 3, "beam_size": beams, "temperature": (0.0, 0.5)}
     model.transcribe(speech(1, 3.0), logprob_threshold=0.0, **settings)
-    assert [len(candidates) for candidates, _ in choices] == [2, 3]
+    assert [len(candidates) for candidates, _ in choices] == texts
+
+
+def test_texts_are_ranked_for_their_length() -> None:
+    """By the mean (whisper/decoding.py, MaximumLikelihoodRanker); a penalty of 0 ranks by the sum."""
+    short, long = Candidate([1], -2.0), Candidate([1, 2], -3.0)
+    assert best_of([short, long], None) is long and best_of([short, long], 0.0) is short
 
 
 # Memory
@@ -221,3 +235,7 @@ def test_a_window_has_30_seconds() -> None:
     assert spectrogram.frames == 3100 and spectrogram.window(0, 3000).shape == (3000, 80)
     with pytest.raises(ValueError, match="a window has 3000 frames, not 3100"):
         spectrogram.window(0, spectrogram.frames)
+
+
+def test_the_benchmark_hears_the_first_30_seconds(model: WhisperModel) -> None:
+    assert heard(model, speech(5, 31.0).samples).shape == (1, 1500, 64)
