@@ -27,7 +27,7 @@ from pytorch_to_mlx.loading import load
 from pytorch_to_mlx.models.whisper.decoding import Request
 from pytorch_to_mlx.models.whisper.model import WhisperModel
 from pytorch_to_mlx.models.whisper.options import DecodingOptions
-from pytorch_to_mlx.models.whisper.spectrogram import Spectrogram
+from pytorch_to_mlx.models.whisper.spectrogram import WINDOW_FRAMES, Spectrogram
 
 PORT = registry.get("whisper")
 PRECISIONS = {"float32": None, "8 bits": 8, "4 bits": 4}
@@ -39,7 +39,7 @@ HEAD = ("variant", "precision", "the same likeliest token", "largest error of lo
 def heard(model: WhisperModel, samples: np.ndarray) -> mx.array:
     """States of the first 30 s, (1, 1500, state)."""
     spectrogram = Spectrogram([samples], model.config.n_mels)
-    return model.decoder.states(spectrogram.window(0, spectrogram.frames)[None])
+    return model.decoder.states(spectrogram.window(0, min(WINDOW_FRAMES, spectrogram.frames))[None])
 
 
 def written(model: WhisperModel, states: mx.array, tokens: int) -> list[int]:

@@ -50,7 +50,13 @@ class Spectrogram:
         self._log = np.memmap(self._file, np.float32, "r", shape=shape) if held else np.empty(shape, np.float32)
 
     def window(self, seek: int, frames: int) -> mx.array:
-        """Frames from `seek` on, and zeros after them, (3000, bands)."""
+        """Frames from `seek` on, and zeros after them, (3000, bands).
+
+        Raises:
+            ValueError: more frames than a window has.
+        """
+        if frames > WINDOW_FRAMES:
+            raise ValueError(f"a window has {WINDOW_FRAMES} frames, not {frames}")
         log = np.array(self._log[seek : seek + frames])
         found = compressed(log.astype(np.float64), self._loudest).astype(np.float32)
         return mx.array(np.pad(found, ((0, WINDOW_FRAMES - len(found)), (0, 0))))
