@@ -114,7 +114,7 @@ ENTRIES: tuple[Entry, ...] = (
         variants=(
             *("tiny.en", "tiny", "base.en", "base", "small.en", "small", "medium.en", "medium"),
             *("large-v1", "large-v2", "large-v3", "large-v3-turbo"),
-            *("distil-small.en", "distil-medium.en", "distil-large-v2", "distil-large-v3", "other"),
+            *("distil-small.en", "distil-medium.en", "distil-large-v2", "distil-large-v3", "other", "other.en"),
         ),
         sources=("openai/whisper-tiny", "openai/whisper-large-v3-turbo", "tiny.pt"),
         module="pytorch_to_mlx.models.whisper.port",

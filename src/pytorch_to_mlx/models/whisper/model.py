@@ -168,6 +168,9 @@ class WhisperModel:
         options = Options(**settings)
         if options.task == "translate" and not self.config.multilingual:
             raise UsageError("--task translate: this model knows English only")
+        known = self.config.n_vocab
+        if beyond := [token for token in options.suppress_tokens if token >= known]:
+            raise UsageError(f"--suppress-tokens {beyond[0]}: this model has {known} tokens, the last is {known - 1}")
         return options
 
 

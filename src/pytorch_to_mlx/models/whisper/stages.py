@@ -57,7 +57,6 @@ def run_decoding(model: WhisperModel, inputs: Arrays, noise: Arrays) -> None:
     settings = json.loads(_text(inputs["settings"]))
     language, temperature = settings.pop("language"), settings.pop("temperature", 0.0)
     before = settings.pop("prompt", ())
-    settings["suppress_tokens"] = tuple(settings.get("suppress_tokens", (-1,)))
     drawn = ReplayedNoise(noise)
     size = model.config.n_vocab
 
@@ -83,8 +82,7 @@ def run_words(model: WhisperModel, inputs: Arrays, noise: Arrays) -> None:
 def run_transcription(model: WhisperModel, inputs: Arrays, noise: Arrays) -> None:
     """Sound to text, with the times of words where they are asked for."""
     settings = json.loads(_text(inputs["settings"]))
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
-    found = model.transcribe(Audio(inputs["wav"], RATE), noise=ReplayedNoise(noise), **given)
+    found = model.transcribe(Audio(inputs["wav"], RATE), noise=ReplayedNoise(noise), **settings)
     tap("text", _numbers(found.text))
     tap("language", _numbers(found.language))
     tap("tokens", np.array([token for segment in found.segments for token in segment.tokens]))

@@ -6,7 +6,6 @@ from collections.abc import Callable, Generator, Sequence
 
 import mlx.core as mx
 
-from pytorch_to_mlx.errors import UsageError
 from pytorch_to_mlx.models.whisper.alignment import align, merge
 from pytorch_to_mlx.models.whisper.decoding import Decoded, Request, WindowDecoder
 from pytorch_to_mlx.models.whisper.options import Options
@@ -38,9 +37,6 @@ class Transcription:
         noise: for temperatures above 0: the stream `whisper`, which goes on from window to window and from one
             temperature to the next.
         heard: told what each window says.
-
-    Raises:
-        UsageError: a token is to be suppressed that the vocabulary has not.
     """
 
     def __init__(
@@ -52,9 +48,6 @@ class Transcription:
         noise: Noise,
         heard: Heard | None = None,
     ) -> None:
-        known = decoder.config.n_vocab
-        if beyond := [token for token in options.suppress_tokens if token >= known]:
-            raise UsageError(f"--suppress-tokens {beyond[0]}: this model has {known} tokens, the last is {known - 1}")
         self.decoder, self.spectrogram, self.language, self.options = decoder, spectrogram, language, options
         self._noise, self._heard = noise, heard
         self._draws = 0
