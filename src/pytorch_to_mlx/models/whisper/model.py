@@ -21,10 +21,10 @@ from pytorch_to_mlx.models.whisper.languages import known_code, language_code
 from pytorch_to_mlx.models.whisper.network import Whisper
 from pytorch_to_mlx.models.whisper.options import Options
 from pytorch_to_mlx.models.whisper.spectrogram import Spectrogram
-from pytorch_to_mlx.models.whisper.transcription import Heard, Transcription
+from pytorch_to_mlx.models.whisper.transcription import Transcription
 from pytorch_to_mlx.models.whisper.vocabulary import FILE, Vocabulary
 from pytorch_to_mlx.noise import Noise, SeededNoise
-from pytorch_to_mlx.tasks import Transcript
+from pytorch_to_mlx.tasks import Heard, Transcript
 
 AT_ONCE = 4
 """Recordings whose windows are decoded together: more gain little."""
