@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pytorch_to_mlx.errors import AudioError, ParityError, UsageError
-from pytorch_to_mlx.parity import Bar, Case, Recording, compare_tap, recording, relative_error, tap
+from pytorch_to_mlx.parity import Bar, Case, Recording, compare_tap, perturbed, recording, relative_error, tap
 from pytorch_to_mlx.port import Reference, Stage
 from pytorch_to_mlx.report import (
     CaseResult,
@@ -210,6 +210,30 @@ def test_a_parameter_that_nothing_notices_is_named() -> None:
     assert told == [("controls", done, 4) for done in (1, 2, 3, 4)]
     assert controls.perturbed == 4
     assert set(controls.unmoved) == {"second.weight", "second.bias"}
+
+
+def test_wide_bars_are_checked_by_matrices_that_are_drawn_anew() -> None:
+    """Of float16, 1 % of noise would be lost in bars of 5 %."""
+    model = Model()
+    bars = {"float16": {"out": Bar("relative", 0.05)}}
+    controls = check_controls(model, recorded(model), Reference("none.py", "none", {"": Stage(run, bars)}), "float16")
+    assert (controls.perturbed, controls.unmoved, controls.left_alone) == (1, (), 3)
+    stages = {"": Stage(run, bars), "dead": Stage(run_dead, bars, network="second")}
+    truth = recorded(model)
+    dead = replace(truth.cases[0], name="dead/short", taps={"out": np.zeros((3, 4), np.float32)})
+    both = replace(truth, cases=(*truth.cases, dead))
+    controls = check_controls(model, both, Reference("none.py", "none", stages), "float16")
+    assert controls.perturbed == 2 and controls.unmoved == ("second.weight",)
+
+
+def run_dead(network: nn.Module, inputs: Mapping[str, np.ndarray], noise: Mapping[str, np.ndarray]) -> None:
+    tap("out", 0 * network(mx.array(inputs["x"])))
+
+
+def test_packed_numbers_are_changed_a_little_or_drawn_anew() -> None:
+    packed = mx.arange(64, dtype=mx.uint32).reshape(8, 8)
+    assert np.array_equal(np.array(perturbed(packed, 0)), np.array(packed) ^ 1)
+    assert np.count_nonzero(np.array(perturbed(packed, 0, 100)) >> 16) > 60
 
 
 def test_parameters_of_a_stage_that_is_not_recorded_are_counted_apart() -> None:

@@ -24,7 +24,7 @@ from pytorch_to_mlx.models.whisper.config import PUBLISHED
 from pytorch_to_mlx.models.whisper.vocabulary import FILE, Vocabulary
 from pytorch_to_mlx.parity import Recording
 from pytorch_to_mlx.report import CaseResult, ParityReport
-from pytorch_to_mlx.validation import compare, recorded_upstream
+from pytorch_to_mlx.validation import check_controls, compare, recorded_upstream
 
 REFERENCE = registry.get("whisper").reference
 AUDIO = Path(__file__).parents[3] / "shared" / "audio"
@@ -124,8 +124,10 @@ def test_halves_and_quantized_models_keep_states_and_logits(proven: Proven, tmp_
     recorded = proven.recorded
     names = {"encoder/short": "states", "decoder/forward": "logits"}
     once = replace(recorded, cases=tuple(case for case in recorded.cases if case.name in names))
-    cases = compare(load(tmp_path / "less"), once, REFERENCE, mode)
-    assert len(cases) == len(names)
+    model = load(tmp_path / "less")
+    cases = compare(model, once, REFERENCE, mode)
+    controls = check_controls(model, once, REFERENCE, mode)
+    assert len(cases) == len(names) and controls.perturbed >= 2 and controls.unmoved == ()
     for case in cases:
         (judged,) = [tap for tap in case.taps if tap.name == names[case.name]]
         assert case.first_divergence is None and 1e-4 < judged.error <= limit

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import mlx.core as mx
+import numpy as np
 
 PERTURBATION = 0.01
 
 
 def perturbed(value: mx.array, seed: int, factor: float = 1.0) -> mx.array:
-    """`value` off by noise of `factor` % of each number; zeros of the largest, or of one. Packed bits are flipped."""
+    """`value` off by noise of `factor` % of each number; zeros of the largest, or of one.
+
+    Of packed numbers, every first one's last bit is flipped; from 100 % on, bits are drawn.
+    """
     if value.dtype == mx.uint32:
-        return value ^ 1
+        drawn = np.random.default_rng(seed).integers(0, 2**32, value.shape, np.uint32)
+        return mx.array(drawn) if factor >= 100 else value ^ 1
     scale = mx.abs(value.astype(mx.float32))
     scale = mx.where(scale == 0, mx.where(scale.max() > 0, scale.max(), 1.0), scale)
     noise = mx.random.normal(value.shape, key=mx.random.key(seed))

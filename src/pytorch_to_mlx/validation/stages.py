@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten
@@ -20,6 +21,10 @@ Progress = Callable[[str, int, int], None]
 """Called with what is done, how many of them are, and of how many."""
 
 TOGETHER = "all"
+EXACT = "float32"
+"""The mode whose bars are so narrow that 1 % of any parameter moves a tap past them."""
+COARSE = 100.0
+"""Percent of noise in other modes."""
 
 
 def check_alive(recorded: Recording, reference: Reference) -> None:
@@ -69,34 +74,57 @@ def check_controls(
 ) -> Controls:
     """Perturb each parameter in turn; one that moves no tap of its stage past its bar is named.
 
-    Those that `only` rejects, or of a stage that another variant's recordings have, are left alone and counted.
+    Those that `only` rejects, or of a stage that another variant's recordings have, are left alone and counted. So are,
+    in other modes than float32, all but the matrices at the beginning, the middle and the end of each stage's network:
+    bars are wide there, noise is as large as the values, and one matrix of the three must be noticed.
 
     Raises:
         ParityError: the recording lacks a stage that it should have.
     """
-    elsewhere = reference.elsewhere.get(recorded.variant, ())
+    parameters = dict(tree_flatten(model.network.parameters()))
+    stages = {name: _controlling(reference, name) for name in parameters}
     by_stage = _cheapest_first(_judged(recorded, reference, mode), reference)
-    unmoved: list[str] = []
-    perturbed = left_out = 0
-    names = [name for name, _ in tree_flatten(model.network.parameters())]
-    for done, name in enumerate(names, start=1):
-        progress("controls", done, len(names))
-        if not only(name):
-            left_out += 1
-            continue
-        stage = _controlling(reference, name)
+    chosen = [name for name in parameters if only(name)]
+    if mode != EXACT:
+        chosen = _matrices({name: parameters[name] for name in chosen}, stages)
+    noticed: dict[str, bool] = {}
+    for done, name in enumerate(chosen, start=1):
+        progress("controls", done, len(chosen))
+        stage = stages[name]
         own = by_stage[stage] if stage is not None else []
         if stage is not None and not own:
-            if stage not in elsewhere:
-                network = reference.stages[stage].network or "the model"
-                raise ParityError(f"the reference {recorded.reference} records no case of {network}")
-            left_out += 1
+            _check_left_out(stage, recorded, reference, mode)
             continue
-        perturbed += 1
-        with _perturbed(model.network, name):
-            if all(case.first_divergence is None for case in _compared(model, recorded, own, reference, mode)):
-                unmoved.append(name)
-    return Controls(perturbed, tuple(unmoved), left_out)
+        with _perturbed(model.network, name, 1 if mode == EXACT else COARSE):
+            cases = _compared(model, recorded, own, reference, mode)
+            noticed[name] = any(case.first_divergence is not None for case in cases)
+    if mode != EXACT:
+        alive = {stages[name] for name, moved in noticed.items() if moved}
+        noticed = {name: moved for name, moved in noticed.items() if moved or stages[name] not in alive}
+    unmoved = tuple(name for name, moved in noticed.items() if not moved)
+    return Controls(len(noticed), unmoved, len(parameters) - len(noticed))
+
+
+def _matrices(parameters: Mapping[str, mx.array], stages: Mapping[str, str | None]) -> list[str]:
+    """The first, the middle and the last matrix of each stage's network; of what has none, parameters."""
+    by_stage: dict[str | None, list[str]] = {}
+    for name in parameters:
+        by_stage.setdefault(stages[name], []).append(name)
+    chosen: list[str] = []
+    for names in by_stage.values():
+        # A quantized layer's scales and biases are matrices too.
+        matrices = [each for each in names if parameters[each].ndim > 1 and not each.endswith((".scales", ".biases"))]
+        own = matrices or names
+        chosen += [own[place] for place in sorted({0, len(own) // 2, len(own) - 1})]
+    return chosen
+
+
+def _check_left_out(stage: str, recorded: Recording, reference: Reference, mode: str) -> None:
+    """A stage without cases is another variant's, or has no bars for the mode."""
+    elsewhere = reference.elsewhere.get(recorded.variant, ())
+    if stage not in elsewhere and mode in reference.stages[stage].bars:
+        network = reference.stages[stage].network or "the model"
+        raise ParityError(f"the reference {recorded.reference} records no case of {network}")
 
 
 def _cheapest_first(cases: Sequence[Case], reference: Reference) -> dict[str, list[Case]]:
@@ -153,10 +181,10 @@ def _network(network: nn.Module, path: str) -> nn.Module:
 
 
 @contextmanager
-def _perturbed(network: nn.Module, name: str) -> Iterator[None]:
-    """Within the block, the parameter `name` is off by noise of 1 % of each value."""
+def _perturbed(network: nn.Module, name: str, percent: float) -> Iterator[None]:
+    """Within the block, the parameter `name` is off by noise of `percent` of each value."""
     original = dict(tree_flatten(network.parameters()))[name]
-    network.load_weights([(name, perturbed(original, len(name)))], strict=False)
+    network.load_weights([(name, perturbed(original, len(name), percent))], strict=False)
     try:
         yield
     finally:
