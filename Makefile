@@ -31,7 +31,7 @@ parity: $(INSTALLED)
 	$(RUN)/python -m pytest -m parity --ignore tests/capture --durations=12 --durations-min=20
 
 parity-full: $(INSTALLED)
-	$(RUN)/python -m pytest -m full --durations=12 --durations-min=20
+	$(RUN)/python -m pytest -m full -o faulthandler_timeout=7200 --durations=12 --durations-min=20
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports

@@ -114,7 +114,7 @@ LISTED = [
     ("qwen3_tts_tokenizer", ["12hz"]),
     ("qwen3_tts_tokenizer_25hz", ["25hz"]),
     ("kokoro", ["v1.0", "v1.1-zh"]),
-    ("whisper", [*WHISPER_SIZES, *(f"distil-{size}" for size in WHISPER_DISTILLED), "other"]),
+    ("whisper", [*WHISPER_SIZES, *(f"distil-{size}" for size in WHISPER_DISTILLED), "other", "other.en"]),
 ]
 
 
