@@ -180,7 +180,7 @@ def test_an_interrupt_loses_nothing_that_was_said(monkeypatch: pytest.MonkeyPatc
         raise KeyboardInterrupt
 
     monkeypatch.setattr(service, "stream", interrupted)
-    recogniser: Any = SimpleNamespace(spoken="en")
+    recogniser: Any = SimpleNamespace(language=None, spoken="en")
     with pytest.raises(KeyboardInterrupt):
         source: Any = None
         verb.listen(recogniser, source, Path("a.wav"), None, [tmp_path / "a.txt"], Layout(), as_json=False)

@@ -174,6 +174,8 @@ def test_languages_by_code_name_and_region(given: str, code: str | None) -> None
     ("options", "message"),
     [
         (["-f", "doc"], "--format doc: there are txt, srt, vtt, tsv, json and all"),
+        (["-f", "srt, Doc"], "--format doc: there are"),
+        (["--word-timestamps", "True"], "True: no such file, and no switch takes a value"),
         (["--max-line-width", "20"], "add --word-timestamps"),
         (["--clip-timestamps", "a"], "--clip-timestamps a: numbers, by commas"),
         (["--clip-timestamps", "1,,2"], "--clip-timestamps 1,,2: numbers, by commas"),

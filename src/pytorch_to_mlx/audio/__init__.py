@@ -13,6 +13,8 @@ from pytorch_to_mlx.audio.passage import best_passage
 from pytorch_to_mlx.audio.resample import Method, resample
 from pytorch_to_mlx.errors import AudioError
 
+OTHERWISE = "; WAV, FLAC, OGG and MP3 can be read, and of another format ffmpeg makes one"
+
 
 @contextmanager
 def naming(path: str | Path) -> Iterator[None]:
@@ -74,7 +76,7 @@ class Audio:
         try:
             samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
         except (OSError, soundfile.LibsndfileError) as error:
-            raise AudioError(f"cannot read {path} as audio: {error}") from error
+            raise AudioError(f"cannot read {path} as audio: {error}{OTHERWISE}") from error
         with naming(path):
             return cls(samples.mean(axis=1), rate)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pytorch_to_mlx.audio import OTHERWISE
 from pytorch_to_mlx.errors import AudioError
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def _opened(path: str | Path) -> Iterator[soundfile.SoundFile]:
                 raise AudioError(f"{path}: the recording is empty")
             yield file
     except (OSError, soundfile.LibsndfileError) as error:
-        raise AudioError(f"cannot read {path} as audio: {error}") from error
+        raise AudioError(f"cannot read {path} as audio: {error}{OTHERWISE}") from error
 
 
 def in_blocks(parts: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:

@@ -58,6 +58,7 @@ def command(
     from pytorch_to_mlx import registry
     from pytorch_to_mlx.cli.output import bytes_progress, note, size_text
     from pytorch_to_mlx.conversion import convert
+    from pytorch_to_mlx.layers.device import linux_cpu
     from pytorch_to_mlx.validation import precision
 
     with bytes_progress("writing") as progress:
@@ -89,6 +90,8 @@ def command(
     for notice in made.notices:
         note(notice)
     port = registry.get(made.config.model_type)
+    if made.config.dtype != "float32" and linux_cpu():
+        note(f"{made.config.dtype} is many times as slow as float32 on this CPU; for it, convert with --dtype float32")
     if made.config.variant in port.variants and precision(made.config) in port.reference.modes:
         local = made.config.source.kind in ("file", "folder")
         note(f"next: pytorch-to-mlx validate {made.folder}" + (f" --source {source}" if local else ""))

@@ -82,11 +82,13 @@ def listen(
     from pytorch_to_mlx.cli.output import note
     from pytorch_to_mlx.service.streaming import STEP, Latencies, stream
 
-    latencies, said = Latencies(), []
+    latencies, said, asked = Latencies(), [], recogniser.language
 
     def conclude() -> None:
         _write(said, recogniser.spoken, files, layout)
         note(summary_line(latencies))
+        if asked is None and recogniser.spoken:
+            note(f"language: {recogniser.spoken}")
         if as_json:  # last, since nobody may read it any more
             print(_summary(latencies, recogniser.spoken))
 

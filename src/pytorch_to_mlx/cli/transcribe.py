@@ -32,7 +32,7 @@ def command(
         list[Path],
         typer.Argument(
             metavar="AUDIO...",
-            help="Recordings of any format, rate and length. With --stream one, - (standard input) or mic.",
+            help="WAV, FLAC, MP3, OGG, of any rate and length. With --stream one, - (standard input) or mic.",
         ),
     ],
     output: Annotated[
@@ -152,6 +152,7 @@ def command(
     from pytorch_to_mlx.service.voice_activity import load_detector
     from pytorch_to_mlx.tasks import BatchTranscriber, Transcriber
 
+    _refuse_values(recordings)
     layout = Layout(highlight, width, count, per_line)
     if layout != Layout() and not (words or stream):
         raise UsageError("subtitles are laid out by words; add --word-timestamps")
@@ -225,10 +226,21 @@ def _formats(given: str) -> tuple[str, ...]:
     from pytorch_to_mlx.errors import UsageError
     from pytorch_to_mlx.presentation.transcripts import FORMATS
 
-    chosen = FORMATS if given == "all" else tuple(given.split(","))
-    if unknown := [each for each in chosen if each not in FORMATS]:
+    chosen = tuple(part.strip().lower() for part in given.split(","))
+    if unknown := [each for each in chosen if each not in (*FORMATS, "all")]:
         raise UsageError(f"--format {unknown[0]}: there are {', '.join(FORMATS)} and all")
-    return chosen
+    return FORMATS if "all" in chosen else tuple(dict.fromkeys(chosen))
+
+
+def _refuse_values(recordings: Sequence[Path]) -> None:
+    """Of switches, as upstream's have them: they would be taken for recordings."""
+    from pytorch_to_mlx.errors import UsageError
+
+    for value in map(str, recordings):
+        if value in ("True", "False") and not Path(value).exists():
+            raise UsageError(
+                f"{value}: no such file, and no switch takes a value; for no: --no-condition-on-previous-text"
+            )
 
 
 def _targets(recordings: Sequence[Path], output: Path | None, formats: Sequence[str]) -> list[list[Path]]:
