@@ -112,13 +112,14 @@ LESS_PRECISE: dict[str, tuple[float, dict[str, Any]]] = {
     "8-bit": (0.02, {"dtype": "float32", "quantize": True, "q_bits": 8}),
     "4-bit": (0.2, {"dtype": "float32", "quantize": True, "q_bits": 4}),
 }
+MODES = {CONTROLLED: tuple(LESS_PRECISE), "base": ()}
 
 
 @pytest.mark.parametrize("mode", LESS_PRECISE)
 def test_halves_and_quantized_models_keep_states_and_logits(proven: Proven, tmp_path: Path, mode: str) -> None:
     """How many tokens agree is measured by benchmarks/whisper_quantized.py."""
-    if "float" in mode and proven.variant != CONTROLLED:
-        pytest.skip("products of half precision take this CPU long")
+    if mode not in MODES.get(proven.variant, ("8-bit", "4-bit")):
+        pytest.skip("this CPU takes long for them: all modes of tiny, of base none, quantized ones outside CI")
     limit, settings = LESS_PRECISE[mode]
     convert(proven.source, tmp_path / "less", **settings)
     recorded = proven.recorded
@@ -126,7 +127,8 @@ def test_halves_and_quantized_models_keep_states_and_logits(proven: Proven, tmp_
     once = replace(recorded, cases=tuple(case for case in recorded.cases if case.name in names))
     model = load(tmp_path / "less")
     cases = compare(model, once, REFERENCE, mode)
-    controls = check_controls(model, once, REFERENCE, mode)
+    # The encoder's forward pass would take most of the time.
+    controls = check_controls(model, once, REFERENCE, mode, only=lambda name: name.startswith("decoder."))
     assert len(cases) == len(names) and controls.perturbed >= 2 and controls.unmoved == ()
     for case in cases:
         (judged,) = [tap for tap in case.taps if tap.name == names[case.name]]
