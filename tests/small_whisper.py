@@ -42,9 +42,10 @@ def words() -> list[bytes]:
     raise AssertionError("too few words")
 
 
-def write_vocabulary(folder: Path) -> Path:
-    """The file that a converted folder has."""
-    lines = [base64.b64encode(word) + f" {rank}".encode() for rank, word in enumerate(words())]
+def write_vocabulary(folder: Path, *, english: bool = False) -> Path:
+    """The file that a converted folder has; as upstream's, the English one has a word fewer."""
+    known = words()[:-1] if english else words()
+    lines = [base64.b64encode(word) + f" {rank}".encode() for rank, word in enumerate(known)]
     (folder / FILE).write_bytes(b"\n".join(lines))
     return folder
 

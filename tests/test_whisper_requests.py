@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 from small_ports import SEED
-from small_whisper import FILE, converted, write_vocabulary
+from small_whisper import converted, write_vocabulary
 from whisper_quantized import heard
 
 from pytorch_to_mlx import Audio, load
@@ -38,10 +38,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> WhisperModel:
 
 @pytest.fixture(scope="module")
 def english(model: WhisperModel, tmp_path_factory: pytest.TempPathFactory) -> WhisperModel:
-    """A model that knows English only; as upstream's, its vocabulary has one word fewer."""
+    """A model that knows English only."""
     folder = tmp_path_factory.mktemp("english")
-    lines = write_vocabulary(folder) / FILE
-    lines.write_bytes(b"\n".join(lines.read_bytes().split(b"\n")[:-1]))
+    write_vocabulary(folder, english=True)
     config = replace(model.config, n_vocab=ENGLISH_WORDS)
     mx.random.seed(0)
     return WhisperModel(Whisper(config), config, folder)

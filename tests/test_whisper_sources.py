@@ -21,13 +21,11 @@ from pytorch_to_mlx.validation import find_originals
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An installed openai-whisper with English words too, one fewer than in many languages."""
+    """An installed openai-whisper with English words too."""
     made = tmp_path / "package"
     made.mkdir()
     write_package(made)
-    write_vocabulary(tmp_path)
-    lines = (tmp_path / FILE).read_bytes().split(b"\n")
-    (made / "whisper" / "assets" / "gpt2.tiktoken").write_bytes(b"\n".join(lines[:-1]))
+    (write_vocabulary(tmp_path, english=True) / FILE).rename(made / "whisper" / "assets" / "gpt2.tiktoken")
     monkeypatch.syspath_prepend(str(made))
     return made
 

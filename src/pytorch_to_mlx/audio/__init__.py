@@ -13,8 +13,6 @@ from pytorch_to_mlx.audio.passage import best_passage
 from pytorch_to_mlx.audio.resample import Method, resample
 from pytorch_to_mlx.errors import AudioError
 
-OTHERWISE = "; WAV, FLAC, OGG and MP3 can be read, and of another format ffmpeg makes one"
-
 
 @contextmanager
 def naming(path: str | Path) -> Iterator[None]:
@@ -23,6 +21,26 @@ def naming(path: str | Path) -> Iterator[None]:
         yield
     except AudioError as error:
         raise AudioError(f"{path}: {error}") from None
+
+
+@contextmanager
+def opening(path: str | Path) -> Iterator[None]:
+    """Within the block, soundfile reads a file.
+
+    Raises:
+        AudioError: the file does not exist, or is not audio.
+    """
+    import soundfile
+
+    if not Path(path).exists():
+        raise AudioError(f"{path}: no such file")
+    try:
+        yield
+    except (OSError, soundfile.LibsndfileError) as error:
+        raise AudioError(
+            f"cannot read {path} as audio: {error}; WAV, FLAC, OGG and MP3 can be read, and of another format ffmpeg "
+            "makes one"
+        ) from error
 
 
 def file_format(path: str | Path) -> str:
@@ -71,12 +89,8 @@ class Audio:
         """
         import soundfile
 
-        if not Path(path).exists():
-            raise AudioError(f"{path}: no such file")
-        try:
+        with opening(path):
             samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-        except (OSError, soundfile.LibsndfileError) as error:
-            raise AudioError(f"cannot read {path} as audio: {error}{OTHERWISE}") from error
         with naming(path):
             return cls(samples.mean(axis=1), rate)
 

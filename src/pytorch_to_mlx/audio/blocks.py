@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytorch_to_mlx.audio import OTHERWISE
+from pytorch_to_mlx.audio import opening
 from pytorch_to_mlx.errors import AudioError
 
 if TYPE_CHECKING:
@@ -52,15 +52,10 @@ def read_blocks(path: str | Path, rate: int) -> Iterator[np.ndarray]:
 def _opened(path: str | Path) -> Iterator[soundfile.SoundFile]:
     import soundfile
 
-    if not Path(path).exists():
-        raise AudioError(f"{path}: no such file")
-    try:
-        with soundfile.SoundFile(path) as file:
-            if not file.frames:
-                raise AudioError(f"{path}: the recording is empty")
-            yield file
-    except (OSError, soundfile.LibsndfileError) as error:
-        raise AudioError(f"cannot read {path} as audio: {error}{OTHERWISE}") from error
+    with opening(path), soundfile.SoundFile(path) as file:
+        if not file.frames:
+            raise AudioError(f"{path}: the recording is empty")
+        yield file
 
 
 def in_blocks(parts: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:

@@ -11,11 +11,12 @@ PERTURBATION = 0.01
 def perturbed(value: mx.array, seed: int, factor: float = 1.0) -> mx.array:
     """`value` off by noise of `factor` % of each number; zeros of the largest, or of one.
 
-    Of packed numbers, every first one's last bit is flipped; from 100 % on, bits are drawn.
+    Of packed numbers the last bit is flipped; from 100 % on, all bits are drawn.
     """
     if value.dtype == mx.uint32:
-        drawn = np.random.default_rng(seed).integers(0, 2**32, value.shape, np.uint32)
-        return mx.array(drawn) if factor >= 100 else value ^ 1
+        if factor < 100:
+            return value ^ 1
+        return mx.array(np.random.default_rng(seed).integers(0, 2**32, value.shape, np.uint32))
     scale = mx.abs(value.astype(mx.float32))
     scale = mx.where(scale == 0, mx.where(scale.max() > 0, scale.max(), 1.0), scale)
     noise = mx.random.normal(value.shape, key=mx.random.key(seed))
