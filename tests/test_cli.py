@@ -118,10 +118,16 @@ LISTED = [
 ]
 
 
-def test_list() -> None:
-    lines = succeed("list").splitlines()
-    assert lines[0].split() == ["MODEL", "TASK", "VARIANTS", "SOURCES", "WHAT"]
-    assert [line.split()[0] for line in lines[1:]] == [name for name, _ in LISTED]
+def test_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "72")
+    printed = succeed("list")
+    lines = printed.splitlines()
+    assert [line.partition(":")[0] for line in lines if line[0] != " "] == [name for name, _ in LISTED]
+    assert (
+        "whisper: Whisper speech recognition and translation\n  task      transcription\n  variants  tiny.en,"
+        in printed
+    )
+    assert max(map(len, lines)) <= 72 and " distil-large-v3, other, other.en\n" in printed
     entries = json.loads(succeed("list", "--json"))
     assert [(entry["name"], entry["variants"]) for entry in entries] == LISTED
 

@@ -2,9 +2,13 @@
 
 from folders import CONFIG
 from huggingface_hub import ModelCard
+from typer.main import get_command
 
+from pytorch_to_mlx.cli import app
 from pytorch_to_mlx.folder import render_card, with_parity
+from pytorch_to_mlx.folder.card import COMMANDS
 from pytorch_to_mlx.quantization import Choice, QuantizationPolicy
+from pytorch_to_mlx.registry import ENTRIES
 from pytorch_to_mlx.weights import Row
 
 ACCOUNTING = [
@@ -57,6 +61,18 @@ def test_quantization_and_what_is_never_quantized() -> None:
     text = card(config={"quantization": quantization})
     assert "2 layers in 4 bits, in groups of 64." in text
     assert r"| `layers\.(q\|k)` | quantized | wide linear layers |" in text
+
+
+def test_how_to_use_it_from_the_command_line() -> None:
+    """Each task of the registry has a line, with a command and flags that there are."""
+    verbs = get_command(app).commands  # type: ignore[attr-defined]
+    for task in {entry.task for entry in ENTRIES}:
+        verb, *rest = COMMANDS[task].split()
+        taken = [option for parameter in verbs[verb].params for option in parameter.opts]
+        assert {each for each in rest if each.startswith("-")} <= set(taken), task
+    text = card(config={"task": "transcription"})
+    assert "```bash\npytorch-to-mlx transcribe PATH_OF_THIS_FOLDER speech.wav\n```" in text
+    assert "`pytorch-to-mlx transcribe --help`" in text and "```bash" not in card(config={"task": "a new one"})
 
 
 def test_strangers_text_stays_in_its_cell() -> None:

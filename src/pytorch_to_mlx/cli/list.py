@@ -24,7 +24,12 @@ def command(
 
         print(json.dumps([dataclasses.asdict(entry) for entry in ENTRIES], indent=2))
         return
-    from pytorch_to_mlx.cli.output import table
+    import shutil
+    import textwrap
 
-    rows = [(e.name, e.task, ", ".join(e.variants), ", ".join(e.sources), e.summary) for e in ENTRIES]
-    print(table(rows, ("MODEL", "TASK", "VARIANTS", "SOURCES", "WHAT")))
+    width = shutil.get_terminal_size().columns
+    for entry in ENTRIES:
+        print(f"{entry.name}: {entry.summary}")
+        for what, values in (("task", [entry.task]), ("variants", entry.variants), ("sources", entry.sources)):
+            line = f"  {what:<9} {', '.join(values)}"
+            print(textwrap.fill(line, max(width, 40), subsequent_indent=" " * 12, break_on_hyphens=False))

@@ -14,6 +14,16 @@ _PARITY_START, _PARITY_END = "<!-- parity -->", "<!-- end of parity -->"
 _NOT_VALIDATED = "Not validated yet: `pytorch-to-mlx validate` compares this folder with the upstream code."
 _IMPORTED = "Not validated: an import lacks the files that the upstream code would load for a comparison."
 _NAMES_SHOWN = 4
+COMMANDS = {
+    "speaker encoder": "embed {} anna.wav",
+    "pitch tracker": "pitch {} speech.wav --plot pitch.png",
+    "text to speech": 'synthesize {} -t "Hello there." -o hello.wav',
+    "watermarker": "watermark {} apply speech.wav -o marked.wav",
+    "speech tokenizer": "tokenize {} speech.wav",
+    "speech codec": "tokenize {} speech.wav -o codes.json --json",
+    "transcription": "transcribe {} speech.wav",
+}
+"""What a model of a task does from the command line."""
 
 
 def render_card(
@@ -47,7 +57,7 @@ def render_card(
         f"{summary}\n\n{made} by {config.converter.name} {config.converter.version}.",
         *(f"> {notice}" for notice in notices),
         "## Use",
-        '```python\nfrom pytorch_to_mlx import load\n\nmodel = load("PATH_OF_THIS_FOLDER")\n```',
+        *_use(config.task),
         "## Source",
         _source(config),
         "## Weights",
@@ -76,6 +86,17 @@ def _front_matter(config: FolderConfig, licence: str, base_model: str) -> str:
         fields["base_model"] = base_model
     # JSON is YAML too, and nothing in a JSON string can break out of its line.
     return "\n".join(["---", *(f"{key}: {json.dumps(value)}" for key, value in fields.items()), "---"])
+
+
+def _use(task: str) -> list[str]:
+    folder = "PATH_OF_THIS_FOLDER"
+    python = f'```python\nfrom pytorch_to_mlx import load\n\nmodel = load("{folder}")\n```'
+    command = COMMANDS.get(task)  # none of tasks that a user's own port invents
+    if command is None:
+        return [python]
+    verb = command.split()[0]
+    more = f"`pytorch-to-mlx {verb} --help` lists what else it takes. From Python:"
+    return [f"```bash\npytorch-to-mlx {command.format(folder)}\n```", more, python]
 
 
 def _source(config: FolderConfig) -> str:
