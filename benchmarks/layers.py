@@ -18,12 +18,14 @@ from unittest.mock import patch
 import mlx.core as mx
 import mlx.nn as nn
 
+from pytorch_to_mlx.arrays import dtype_name
 from pytorch_to_mlx.components.decoder import Decoder, DecoderConfig, network
 from pytorch_to_mlx.decoding import KVCache
 from pytorch_to_mlx.layers import elementwise
 from pytorch_to_mlx.layers.attention import attention
 from pytorch_to_mlx.layers.convolution import Conv1d, ConvTranspose1d
 from pytorch_to_mlx.layers.device import can_compile, linux_cpu
+from pytorch_to_mlx.layers.quantized import lower_quantized
 
 Work = Callable[[], mx.array]
 Row = tuple[str, Work, Work]
@@ -44,6 +46,16 @@ TRANSPOSED = [  # time, in, out, kernel, stride
     (8000, 128, 64, 7, 3),
 ]
 HEADS = [(2, 8, 500, 64), (1, 20, 750, 64), (2, 16, 200, 64)]
+QUANTIZED = [  # rows, in, out, bits, dtype
+    (1500, 1280, 5120, 8, mx.float32),
+    (1500, 384, 1536, 4, mx.float32),
+    (64, 1280, 5120, 4, mx.float32),
+    (5, 1280, 5120, 4, mx.float32),
+    (1, 1280, 5120, 4, mx.float32),
+    (64, 384, 1536, 4, mx.bfloat16),
+    (1, 1280, 5120, 4, mx.bfloat16),
+    (1, 1280, 5120, 4, mx.float16),
+]
 DECODERS = {  # with how many sequences
     "Llama of 520 M, guided": (DecoderConfig(30, 1024, 4096, 16, 16, 64, rope_theta=500000.0), 2),
     "GPT-2 medium": (DecoderConfig(24, 1024, 4096, 16, 16, 64, "layer", mlp="gelu_tanh", max_positions=1024), 1),
@@ -91,6 +103,18 @@ def attention_row(case: tuple[int, int, int, int]) -> Row:
     return f"attention {case}", lambda: native(q, k, v, scale=0.125), lambda: attention(q, k, v, scale=0.125)
 
 
+def quantized_row(case: tuple[int, int, int, int, mx.Dtype]) -> Row:
+    rows, inner, outer, bits, dtype = case
+    linear = nn.Linear(inner, outer)
+    linear.set_dtype(dtype)
+    plain, ours = (nn.Sequential(nn.QuantizedLinear.from_linear(linear, 64, bits)) for _ in range(2))
+    lower_quantized(ours)
+    x = mx.random.normal((rows, inner)).astype(dtype)
+    mx.eval(plain.parameters(), ours.parameters(), x)
+    name = f"{bits}-bit linear {(rows, inner)} to {outer}, {dtype_name(dtype)}"
+    return name, lambda: plain(x), lambda: ours(x)
+
+
 def step_row(name: str) -> Row:
     config, batch = DECODERS[name]
     decoder, caches = Decoder(config), [KVCache(config.num_layers) for _ in range(2)]
@@ -131,6 +155,7 @@ def main() -> None:
     print("native ms  ours ms   ratio")
     rows = [partial(elementwise_row, name, size) for size in (2**16, 2**20) for name in NATIVE]
     rows += [partial(attention_row, case) for case in HEADS]
+    rows += [partial(quantized_row, case) for case in QUANTIZED]
     rows += [partial(convolution_row, case) for case in CONVOLUTIONS]
     rows += [partial(transposed_row, case) for case in TRANSPOSED]
     rows += [partial(step_row, name) for name in DECODERS]

@@ -18,7 +18,8 @@ from pytorch_to_mlx.layers import attention as attention_module
 from pytorch_to_mlx.layers import convolution, cores, elementwise
 from pytorch_to_mlx.layers.attention import attention
 from pytorch_to_mlx.layers.convolution import Conv1d, Conv2d, ConvTranspose1d
-from pytorch_to_mlx.layers.device import can_compile, linux_cpu
+from pytorch_to_mlx.layers.device import can_compile, linux_cpu, portable
+from pytorch_to_mlx.layers.quantized import QuantizedEmbedding, QuantizedLinear, lower_quantized
 from pytorch_to_mlx.port import parameter_shapes
 
 LOWERED = linux_cpu() and can_compile()
@@ -312,3 +313,33 @@ def test_equal_under_compilation() -> None:
     layer = Conv1d(64, 64, 3, padding=1)
     got = mx.compile(lambda y: elementwise.softmax(elementwise.mish(layer(y))))(x)
     np.testing.assert_allclose(np.array(got), np.array(mx.softmax(nn.mish(layer(x)), -1)), atol=1e-6)
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [(mx.float32, 2e-6), (mx.float16, 1e-3), (mx.bfloat16, 8e-3)])
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("shape", [(128,), (1, 4, 128), (2, 40, 128)])
+def test_quantized_layers_compute_their_product(
+    dtype: mx.Dtype, limit: float, bits: int, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without MLX's product for many rows and in half precision, where it is less exact too; with it elsewhere."""
+    network = nn.Sequential(nn.Linear(128, 96), nn.Linear(128, 96, bias=False), nn.Embedding(96, 128))
+    network.set_dtype(dtype)
+    nn.quantize(network, 32, bits)
+    lower_quantized(network)
+    assert [type(layer) for layer in network.layers] == [QuantizedLinear, QuantizedLinear, QuantizedEmbedding]
+    product, called = mx.quantized_matmul, []
+    monkeypatch.setattr(mx, "quantized_matmul", lambda *args, **more: called.append(1) or product(*args, **more))
+    x = mx.array(RNG.standard_normal(shape)).astype(dtype)
+    few = dtype == mx.float32 and x.size // 128 <= 4
+    for layer in network.layers:
+        y = getattr(layer, "as_linear", layer)(x)
+        parts = [layer[name].astype(mx.float32) for name in ("scales", "biases")]
+        weight = np.array(mx.dequantize(layer.weight, *parts, group_size=32, bits=bits), np.float64)
+        exact = np.array(x.astype(mx.float32), np.float64) @ weight.T
+        if "bias" in layer:
+            exact += np.array(layer.bias.astype(mx.float32))
+        assert y.dtype == dtype and y.shape == exact.shape
+        assert np.abs(np.array(y.astype(mx.float32)) - exact).max() <= limit * np.abs(exact).max()
+    assert len(called) == (3 if few or not linux_cpu() else 0)
+    with portable():
+        assert network.layers[0](x).shape == (*shape[:-1], 96) and called

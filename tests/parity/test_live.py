@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -109,3 +110,16 @@ def test_a_changed_weight_is_named_as_first_divergence(
     }
     assert target.first in divergences
     assert report.controls is None
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_holds_with_its_controls(
+    target: Target, source: str, audio: list[Path], tmp_path: Path, dtype: Literal["float16", "bfloat16"]
+) -> None:
+    """Bars are wider there, and the controls must still fail."""
+    if target.variant == "full":
+        pytest.skip("this CPU takes minutes for it in half precision: its networks are the tiny model's, wider")
+    convert(source, tmp_path / "half", variant=target.variant, dtype=dtype)
+    report = checked(target, tmp_path / "half", source, audio, controls=True)
+    assert report.mode == dtype and report.passed, report.markdown()
+    assert report.controls is not None and report.controls.perturbed >= 2 and report.controls.unmoved == ()
