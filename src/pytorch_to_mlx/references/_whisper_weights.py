@@ -17,18 +17,17 @@ def weights(shapes: Mapping[str, Shape], seed: int = 0) -> dict[str, np.ndarray]
     """By upstream's name, rounded to float16, which published files hold.
 
     The table of tokens is weak, or what is written would be read again as likeliest (it is tied); positions are strong,
-    so that no two steps are alike; times are rarer than words. The encoder sees no loudness, and attention to it is
-    sharp, so that texts differ with what is heard.
+    so that no two steps are alike, and stay so below 32 layers; times are rarer than words. The encoder sees no
+    loudness, and attention to it is sharp, so that texts differ with what is heard.
     """
     gains: dict[str, float] = {}
     for name, shape in shapes.items():
         if name == "encoder.conv1.weight" or name.endswith("cross_attn.query.weight"):
             gains[name] = 3.0
-        elif name.endswith("cross_attn.out.weight"):
-            gains[name] = 0.7
         elif name.endswith(("attn.out.weight", "mlp.2.weight")):
             depth = sum(each.startswith(name.split(".")[0]) and each.endswith(".attn.out.weight") for each in shapes)
-            gains[name] = min(0.5, 1.4 / depth**0.5)
+            hearing = name.endswith("cross_attn.out.weight")
+            gains[name] = min(0.7, 1.72 / depth**0.5) if hearing else min(0.5, 1.4 / depth**0.5)
         elif name == "decoder.token_embedding.weight":
             gains[name] = 2.0 * shape[1] ** -0.5
         elif name == "decoder.positional_embedding":
