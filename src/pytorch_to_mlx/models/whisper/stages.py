@@ -57,7 +57,8 @@ def run_decoding(model: WhisperModel, inputs: Arrays, noise: Arrays) -> None:
     settings = json.loads(_text(inputs["settings"]))
     language, temperature = settings.pop("language"), settings.pop("temperature", 0.0)
     before = settings.pop("prompt", ())
-    drawn = ReplayedNoise(noise)
+    # Texts that have all ended are seen a step late: what that step draws is dropped.
+    drawn = ReplayedNoise({name: np.concatenate([each, np.ones_like(each[:1])]) for name, each in noise.items()})
     size = model.config.n_vocab
 
     def draw(step: int, group: int) -> mx.array:
