@@ -29,8 +29,10 @@ from pytorch_to_mlx.models.whisper.options import DecodingOptions, Options
 from pytorch_to_mlx.models.whisper.phrases import Window, split
 from pytorch_to_mlx.models.whisper.rules import History, Rules
 from pytorch_to_mlx.models.whisper.spectrogram import Spectrogram
+from pytorch_to_mlx.models.whisper.stages import run_decoding
 from pytorch_to_mlx.models.whisper.vocabulary import FILE, Vocabulary
 from pytorch_to_mlx.models.whisper.weights import OPENAI, TRANSFORMERS
+from pytorch_to_mlx.parity import recording
 from pytorch_to_mlx.tasks import BatchTranscriber, Transcriber, Transcript
 
 RATE = 16000
@@ -197,6 +199,18 @@ def test_draws_are_the_seeds(model: WhisperModel) -> None:
     drawn: dict[str, Any] = {"language": "en", "temperature": (0.8,), "sample_len": 12}
     first, again, other = (model.transcribe(speech(1, 3.0), seed=seed, **drawn) for seed in (0, 0, 1))
     assert first == again and first.text != other.text
+
+
+def test_replayed_texts_may_all_end_before_their_steps(model: WhisperModel) -> None:
+    """The loop sees it a step late: of that step nothing was recorded."""
+    states = model.network.encoder.states(mx.zeros((1, 2 * model.config.n_audio_ctx, model.config.n_mels)))
+    noise = np.ones((1, 2, model.config.n_vocab), np.float32)
+    noise[..., model.decoder.vocabulary.eot] = 1e-30
+    settings = {"language": "en", "temperature": 0.5, "best_of": 2, "suppress_blank": False, "without_timestamps": True}
+    inputs = {"states": np.array(states), "settings": np.frombuffer(json.dumps(settings).encode(), np.uint8)}
+    with recording(model.network, {"tokens"}.__contains__) as tape:
+        run_decoding(model, inputs, {"whisper": noise})
+    assert tape.taps["tokens"].size == 0
 
 
 def test_a_doubtful_text_is_tried_at_the_next_temperature(model: WhisperModel) -> None:
