@@ -25,7 +25,7 @@ from pytorch_to_mlx.layers import elementwise
 from pytorch_to_mlx.layers.attention import attention
 from pytorch_to_mlx.layers.convolution import Conv1d, ConvTranspose1d
 from pytorch_to_mlx.layers.device import can_compile, linux_cpu
-from pytorch_to_mlx.layers.quantized import lower_quantized
+from pytorch_to_mlx.layers.quantized import FEW_ROWS, lower_quantized
 
 Work = Callable[[], mx.array]
 Row = tuple[str, Work, Work]
@@ -50,8 +50,9 @@ QUANTIZED = [  # rows, in, out, bits, dtype
     (1500, 1280, 5120, 8, mx.float32),
     (1500, 384, 1536, 4, mx.float32),
     (64, 1280, 5120, 4, mx.float32),
-    (5, 1280, 5120, 4, mx.float32),
-    (1, 1280, 5120, 4, mx.float32),
+    (FEW_ROWS + 1, 1280, 5120, 4, mx.float32),
+    (FEW_ROWS + 1, 1280, 5120, 8, mx.float32),
+    (FEW_ROWS + 1, 384, 1536, 4, mx.float32),
     (64, 384, 1536, 4, mx.bfloat16),
     (1, 1280, 5120, 4, mx.bfloat16),
     (1, 1280, 5120, 4, mx.float16),

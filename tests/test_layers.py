@@ -19,7 +19,7 @@ from pytorch_to_mlx.layers import convolution, cores, elementwise
 from pytorch_to_mlx.layers.attention import attention
 from pytorch_to_mlx.layers.convolution import Conv1d, Conv2d, ConvTranspose1d
 from pytorch_to_mlx.layers.device import can_compile, linux_cpu, portable
-from pytorch_to_mlx.layers.quantized import QuantizedEmbedding, QuantizedLinear, lower_quantized
+from pytorch_to_mlx.layers.quantized import FEW_ROWS, QuantizedEmbedding, QuantizedLinear, lower_quantized, unpacked
 from pytorch_to_mlx.port import parameter_shapes
 
 LOWERED = linux_cpu() and can_compile()
@@ -317,7 +317,7 @@ def test_equal_under_compilation() -> None:
 
 @pytest.mark.parametrize(("dtype", "limit"), [(mx.float32, 2e-6), (mx.float16, 1e-3), (mx.bfloat16, 8e-3)])
 @pytest.mark.parametrize("bits", [4, 8])
-@pytest.mark.parametrize("shape", [(128,), (1, 4, 128), (2, 40, 128)])
+@pytest.mark.parametrize("shape", [(128,), (1, FEW_ROWS, 128), (1, FEW_ROWS + 1, 128), (2, 40, 128)])
 def test_quantized_layers_compute_their_product(
     dtype: mx.Dtype, limit: float, bits: int, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -330,16 +330,43 @@ def test_quantized_layers_compute_their_product(
     product, called = mx.quantized_matmul, []
     monkeypatch.setattr(mx, "quantized_matmul", lambda *args, **more: called.append(1) or product(*args, **more))
     x = mx.array(RNG.standard_normal(shape)).astype(dtype)
-    few = dtype == mx.float32 and x.size // 128 <= 4
+    few = dtype == mx.float32 and x.size // 128 <= FEW_ROWS
     for layer in network.layers:
         y = getattr(layer, "as_linear", layer)(x)
         parts = [layer[name].astype(mx.float32) for name in ("scales", "biases")]
         weight = np.array(mx.dequantize(layer.weight, *parts, group_size=32, bits=bits), np.float64)
+        np.testing.assert_array_equal(np.array(unpacked(layer)), weight)
         exact = np.array(x.astype(mx.float32), np.float64) @ weight.T
         if "bias" in layer:
             exact += np.array(layer.bias.astype(mx.float32))
         assert y.dtype == dtype and y.shape == exact.shape
         assert np.abs(np.array(y.astype(mx.float32)) - exact).max() <= limit * np.abs(exact).max()
     assert len(called) == (3 if few or not linux_cpu() else 0)
+    called.clear()
     with portable():
-        assert network.layers[0](x).shape == (*shape[:-1], 96) and called
+        assert network.layers[0](x).shape == network.layers[2].as_linear(x).shape == (*shape[:-1], 96)
+    assert len(called) == 2
+
+
+def test_only_affine_quantization_is_lowered() -> None:
+    network = nn.Sequential(nn.Linear(128, 96), nn.Linear(128, 96))
+    nn.quantize(network, mode="mxfp4", class_predicate=lambda path, _: path == "layers.0")
+    lower_quantized(network)
+    assert [type(layer) for layer in network.layers] == [nn.QuantizedLinear, nn.Linear]
+
+
+def test_quantized_layers_unpack_one_after_the_other() -> None:
+    """The most memory is a few layers' however many there are, since MLX waits with each for the one before."""
+
+    def most(count: int) -> int:
+        network = nn.Sequential(*(nn.Linear(256, 256) for _ in range(count)))
+        nn.quantize(network)
+        lower_quantized(network)
+        x = mx.ones((64, 256))
+        mx.eval(network.parameters(), x)
+        held = mx.get_active_memory()
+        mx.reset_peak_memory()
+        mx.eval(network(x))
+        return mx.get_peak_memory() - held
+
+    assert most(100) < 10 * 256 * 256 * 4

@@ -15,6 +15,7 @@ from small_ports import SEED, Toy, ToyConfig, crepe_tensors, safetensors_file, t
 from pytorch_to_mlx import Audio, convert, load, registry
 from pytorch_to_mlx.components.voice_encoder.network import VoiceEncoder
 from pytorch_to_mlx.errors import FolderError, QuantizationError
+from pytorch_to_mlx.layers.quantized import QuantizedLinear
 from pytorch_to_mlx.models.crepe.port import PORT as CREPE
 from pytorch_to_mlx.models.voice_encoder.port import PORT as VOICE_ENCODER
 from pytorch_to_mlx.parity import relative_error
@@ -121,11 +122,13 @@ def test_parameters_equal_those_of_mlx_own_quantization(tmp_path: Path, source: 
     expected = load(tmp_path / "floats").network
     nn.quantize(expected, group_size=32, bits=bits, class_predicate=lambda path, _: path in LAYERS)
     wanted = parameters(expected)
-    found = parameters(load(made.folder).network)
+    loaded = load(made.folder).network
+    found = parameters(loaded)
     for name, array in wanted.items():
         assert found[name].dtype == array.dtype
         assert mx.array_equal(found[name], array), name
     assert set(found) == set(wanted)
+    assert [type(layer) for layer in loaded.layers] == [QuantizedLinear, QuantizedLinear]  # not MLX's, slow on a CPU
     assert found["layers.0.weight"].dtype == mx.uint32
     assert found["layers.0.weight"].shape == (32, bits)
     assert (made.config.dtype, precision(made.config)) == (dtype, f"{bits}-bit")

@@ -14,8 +14,7 @@ from pytorch_to_mlx import captured, registry
 from pytorch_to_mlx.arrays import dtype_name
 from pytorch_to_mlx.errors import ConfigError, FolderError, QuantizationError, UsageError
 from pytorch_to_mlx.folder import FolderConfig, load_weights, read_config
-from pytorch_to_mlx.layers.quantized import lower_quantized
-from pytorch_to_mlx.quantization import quantize_modules
+from pytorch_to_mlx.layers.quantized import quantize_modules
 
 
 def load(folder: str | Path, *, trust: bool = False) -> Any:
@@ -58,7 +57,6 @@ def _fill(network: nn.Module, path: Path, config: FolderConfig) -> None:
     try:
         if config.quantization is not None:
             quantize_modules(network, config.quantization)
-            lower_quantized(network)
     except QuantizationError as error:
         raise QuantizationError(f"{path}: {error}") from error
     expected = dict(tree_flatten(network.parameters()))

@@ -113,26 +113,12 @@ class Quantization:
         yield from map(to_numpy, mx.quantize(to_mlx(array), self.group_size, self.bits))
 
 
-def quantize_modules(model: nn.Module, config: Mapping[str, Any]) -> None:
-    """Replace the layers that `config` (the `quantization` entry of `config.json`) names by quantized ones, in place.
+def recorded_layers(config: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """Bits and group size of each layer, from what `Quantization.to_config` made; config.json may be a stranger's.
 
     Raises:
-        QuantizationError: the entry is damaged, or a named layer does not exist or cannot be quantized like that.
+        QuantizationError: that is damaged.
     """
-    import mlx.nn as nn
-
-    layers = _recorded_layers(config)
-    modules = dict(model.named_modules())
-    for path, each in layers.items():
-        if path not in modules or not hasattr(modules[path], "to_quantized"):
-            raise QuantizationError(f"config.json quantizes {path[:80]!r}, which is not a layer that can be")
-        if modules[path]["weight"].shape[-1] % each["group_size"]:
-            raise QuantizationError(f"config.json quantizes {path} in groups that do not divide its width")
-    nn.quantize(model, class_predicate=lambda path, _: layers.get(path, False))
-
-
-def _recorded_layers(config: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    """Bits and group size of each layer, from what `Quantization.to_config` made; config.json may be a stranger's."""
     layers = config.get("layers")
     if set(config) != {"bits", "group_size", "mode", "layers", "kept"} or config["mode"] != "affine":
         raise QuantizationError("config.json: quantization is not as convert writes it; convert the model again")

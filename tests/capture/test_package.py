@@ -32,6 +32,7 @@ from pytorch_to_mlx.errors import (
     UnsafeFileError,
     UsageError,
 )
+from pytorch_to_mlx.layers.quantized import QuantizedLinear
 
 IDS = np.array([[3, 1, 4], [1, 5, 9]])
 
@@ -183,7 +184,7 @@ def test_quantized_is_proven_against_the_weights_it_stands_for(tmp_path: Path) -
     assert made.config.quantization is not None and "blocks.1.down" in made.config.quantization["layers"]  # type: ignore[operator]
     assert any("outputs move by" in line for line in lines)
     assert all(torch.equal(value, before[name]) for name, value in given.module.state_dict().items())
-    assert isinstance(load(made.folder).network.head, nn.QuantizedLinear)
+    assert type(load(made.folder).network.head) is type(made.network.head) is QuantizedLinear
 
 
 class Tied(torch.nn.Module):

@@ -22,8 +22,8 @@ from test_chatterbox_document import ROWS, unproven
 
 from pytorch_to_mlx import convert, load, registry, validate
 from pytorch_to_mlx.folder import read_config
+from pytorch_to_mlx.layers.quantized import quantize_modules
 from pytorch_to_mlx.parity import Recording
-from pytorch_to_mlx.quantization import quantize_modules
 from pytorch_to_mlx.report import Controls, ParityReport
 from pytorch_to_mlx.validation import compare, recorded_upstream
 

@@ -31,8 +31,9 @@ from pytorch_to_mlx.captured import MODEL_TYPE, SOURCE, Allowed, CapturedConfig,
 from pytorch_to_mlx.errors import CaptureError, QuantizationError, UsageError
 from pytorch_to_mlx.folder import Converter, FolderConfig, FolderWriter, SourceFile, SourceRecord, with_parity
 from pytorch_to_mlx.layers.device import portable
+from pytorch_to_mlx.layers.quantized import quantize_modules, unpacked
 from pytorch_to_mlx.parity import relative_error
-from pytorch_to_mlx.quantization import BITS, GROUP_SIZES, Quantization, quantize_modules
+from pytorch_to_mlx.quantization import BITS, GROUP_SIZES, Quantization
 from pytorch_to_mlx.report import CaseResult, ParityReport
 from pytorch_to_mlx.trust import trust
 from pytorch_to_mlx.weights import TensorSpec
@@ -277,9 +278,8 @@ def _quantized(
     kept = {name: states[name].data for name, _ in stored.values()}
     try:
         for path, (name, _) in stored.items():
-            layer: Any = modules[path]
-            packed = mx.dequantize(layer.weight, layer.scales, layer.biases, layer.group_size, layer.bits)
-            states[name].data = torch.from_numpy(np.array(packed)).to(kept[name].dtype)
+            weight = np.array(unpacked(modules[path]))
+            states[name].data = torch.from_numpy(weight).to(kept[name].dtype)
         report = prove(subject, generated, network, sizes, note=note)
     finally:
         for name, value in kept.items():
