@@ -1,12 +1,25 @@
 """The card: front matter that the Hub understands, provenance, accounting, quantization, parity."""
 
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_room import run
 from folders import CONFIG
 from huggingface_hub import ModelCard
+from small_kokoro import write_source
+from small_narration import write_narrator
+from small_qwen3_tts import write_model
 from typer.main import get_command
 
+from pytorch_to_mlx import Audio, convert
 from pytorch_to_mlx.cli import app
 from pytorch_to_mlx.folder import render_card, with_parity
 from pytorch_to_mlx.folder.card import COMMANDS
+from pytorch_to_mlx.models.chatterbox.port import PORT as CHATTERBOX
+from pytorch_to_mlx.models.chatterbox.text.tokenizers import EnglishTokenizer, Gpt2Tokenizer, MultilingualTokenizer
 from pytorch_to_mlx.quantization import Choice, QuantizationPolicy
 from pytorch_to_mlx.registry import ENTRIES
 from pytorch_to_mlx.weights import Row
@@ -21,6 +34,7 @@ POLICY = QuantizationPolicy(
     quantize=(Choice(r"layers\.(q|k)", "wide linear layers"),), never=(Choice("conv", "too small to gain"),)
 )
 
+TOKENIZERS: dict[str, Any] = {"english": EnglishTokenizer, "gpt2": Gpt2Tokenizer, "multilingual": MultilingualTokenizer}
 NOT_VALIDATED = "Not validated yet: `pytorch-to-mlx validate` compares this folder with the upstream code."
 
 
@@ -70,9 +84,40 @@ def test_how_to_use_it_from_the_command_line() -> None:
         verb, *rest = COMMANDS[task].split()
         taken = [option for parameter in verbs[verb].params for option in parameter.opts]
         assert {each for each in rest if each.startswith("-")} <= set(taken), task
-    text = card(config={"task": "transcription"})
-    assert "```bash\npytorch-to-mlx transcribe PATH_OF_THIS_FOLDER speech.wav\n```" in text
+    text = card(config={"task": "transcription"}, example="-l en")
+    assert "```bash\npytorch-to-mlx transcribe PATH_OF_THIS_FOLDER speech.wav -l en\n```" in text
     assert "`pytorch-to-mlx transcribe --help`" in text and "```bash" not in card(config={"task": "a new one"})
+
+
+def commanded(card: str, **names: Path) -> list[str]:
+    """The card's command line, told of other files."""
+    found = re.search("```bash\npytorch-to-mlx (.*)\n```", card)
+    assert found is not None
+    return [str(names.get(word.replace(".", "_"), word)) for word in shlex.split(found[1])]
+
+
+@pytest.mark.parametrize("model", ["base", "custom-voice", "voice-design", "kokoro"])
+def test_the_cards_command_line_speaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str) -> None:
+    folder, short = tmp_path / "model", ["--max-tokens", "6"]
+    if model == "base":
+        write_narrator(tmp_path)
+    elif model == "kokoro":
+        convert(write_source(tmp_path / "source"), folder)
+        short = []  # it speaks as long as its text is
+    else:
+        convert(write_model(f"qwen3_tts-1.7b-{model}", tmp_path / "source"), folder)
+    names = {"PATH_OF_THIS_FOLDER": folder, "anna_wav": tmp_path / "anna.wav", "hello_wav": tmp_path / "hello.wav"}
+    assert run(monkeypatch, *commanded((folder / "README.md").read_text(), **names), *short) == 0
+    assert len(Audio.read(tmp_path / "hello.wav").samples) > 1000
+
+
+def test_chatterboxs_command_line_tells_what_every_variant_asks_for() -> None:
+    synthesize = get_command(app).commands["synthesize"]  # type: ignore[attr-defined]
+    for variant in [*CHATTERBOX.variants.values(), *CHATTERBOX.imports.values()]:
+        text = card(config={"task": CHATTERBOX.task}, example=variant.example)
+        told = synthesize.make_context("synthesize", commanded(text)[1:]).params
+        assert str(told["ref_audio"]) == "anna.wav"
+        TOKENIZERS[variant.config.text].check_language(None, told["language"])
 
 
 def test_strangers_text_stays_in_its_cell() -> None:

@@ -157,6 +157,7 @@ def convert(
             base_model=found.variant.base_model,
             notices=notices,
             imported=found.variant.name in found.port.imports,
+            example=found.variant.example,
         )
         writer.write_bytes("README.md", card.encode())
     url = _uploaded(folder, upload_repo, private) if upload_repo else None

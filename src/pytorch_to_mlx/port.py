@@ -104,6 +104,7 @@ class Variant:
         base_model: the Hub repository of the originals, where there is one.
         notice: a sentence for the card and whoever converts, where there is something to know of every such folder.
         settings: the source's files that its configuration is read from; `config` is then that of the published one.
+        example: options that the card's command line has, where the model does nothing without them.
     """
 
     name: str
@@ -115,6 +116,7 @@ class Variant:
     assets: tuple[Asset, ...] = ()
     notice: str = ""
     settings: Settings | None = None
+    example: str = ""
 
 
 T = TypeVar("T")

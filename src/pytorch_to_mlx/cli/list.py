@@ -8,7 +8,7 @@ import typer
 
 
 def command(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, which programs read.")] = False,
 ) -> None:
     """List the models that can be converted by name, their variants and where their weights are found.
 
@@ -24,12 +24,13 @@ def command(
 
         print(json.dumps([dataclasses.asdict(entry) for entry in ENTRIES], indent=2))
         return
+    import functools
     import shutil
     import textwrap
 
-    width = shutil.get_terminal_size().columns
+    width = max(shutil.get_terminal_size().columns, 40)
+    fill = functools.partial(textwrap.fill, width=width, break_on_hyphens=False, break_long_words=False)
     for entry in ENTRIES:
-        print(f"{entry.name}: {entry.summary}")
+        print(fill(f"{entry.name}: {entry.summary}", subsequent_indent="  "))
         for what, values in (("task", [entry.task]), ("variants", entry.variants), ("sources", entry.sources)):
-            line = f"  {what:<9} {', '.join(values)}"
-            print(textwrap.fill(line, max(width, 40), subsequent_indent=" " * 12, break_on_hyphens=False))
+            print(fill(f"  {what:<9} {', '.join(values)}", subsequent_indent=" " * 12))

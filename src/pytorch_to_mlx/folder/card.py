@@ -36,6 +36,7 @@ def render_card(
     base_model: str = "",
     notices: Sequence[str] = (),
     imported: bool = False,
+    example: str = "",
 ) -> str:
     """The card of a converted model, with the front matter that the Hub reads.
 
@@ -48,6 +49,7 @@ def render_card(
         base_model: the Hub repository of the original weights, where there is one.
         notices: sentences that whoever uses this folder should read.
         imported: whether it comes from another program's conversion rather than from PyTorch.
+        example: options that the command line of its task has for this model.
     """
     title = f"{config.model_type} {config.variant}".strip()
     made = "Imported from another program's conversion" if imported else "Converted from PyTorch"
@@ -57,7 +59,7 @@ def render_card(
         f"{summary}\n\n{made} by {config.converter.name} {config.converter.version}.",
         *(f"> {notice}" for notice in notices),
         "## Use",
-        *_use(config.task),
+        *_use(config.task, example),
         "## Source",
         _source(config),
         "## Weights",
@@ -88,7 +90,7 @@ def _front_matter(config: FolderConfig, licence: str, base_model: str) -> str:
     return "\n".join(["---", *(f"{key}: {json.dumps(value)}" for key, value in fields.items()), "---"])
 
 
-def _use(task: str) -> list[str]:
+def _use(task: str, example: str) -> list[str]:
     folder = "PATH_OF_THIS_FOLDER"
     python = f'```python\nfrom pytorch_to_mlx import load\n\nmodel = load("{folder}")\n```'
     command = COMMANDS.get(task)  # none of tasks that a user's own port invents
@@ -96,7 +98,8 @@ def _use(task: str) -> list[str]:
         return [python]
     verb = command.split()[0]
     more = f"`pytorch-to-mlx {verb} --help` lists what else it takes. From Python:"
-    return [f"```bash\npytorch-to-mlx {command.format(folder)}\n```", more, python]
+    line = f"pytorch-to-mlx {command.format(folder)} {example}".rstrip()
+    return [f"```bash\n{line}\n```", more, python]
 
 
 def _source(config: FolderConfig) -> str:

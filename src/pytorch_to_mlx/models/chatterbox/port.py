@@ -43,6 +43,7 @@ ORIGIN = (
     "This folder holds the default voice of upstream's `conds.pt`. Whose voice it is, and whether they agreed, is not "
     "documented."
 )
+EXAMPLE = "--ref-audio anna.wav -l en"  # which not all variants need, and all take
 
 
 WATERMARKER = Part(perth.FILES, perth.SIGNATURE, perth.WEIGHTS, "perth.", package=perth.PACKAGE)
@@ -77,7 +78,7 @@ def _variant(
         optional="default_voice",
         notice=ORIGIN,
     )
-    return Variant(name, summary, "MIT", config, parts, repository, (*tokenizer, voice))
+    return Variant(name, summary, "MIT", config, parts, repository, (*tokenizer, voice), example=EXAMPLE)
 
 
 VARIANTS = (
@@ -124,6 +125,7 @@ COMMUNITY = Variant(
     "ResembleAI/chatterbox",
     (Asset("tokenizer.json", ("tokenizer.json",)),),
     community.NOTICE,
+    example=EXAMPLE,
 )
 
 PORT = Port(

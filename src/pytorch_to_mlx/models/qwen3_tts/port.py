@@ -31,6 +31,13 @@ TOKENIZER = Asset(
 )
 
 
+EXAMPLES: dict[Kind, str] = {
+    "base": "--ref-audio anna.wav",
+    "custom_voice": "--speaker ryan",
+    "voice_design": '--instruct "An old man, calm and slow"',
+}
+
+
 def _published(kind: Kind, size: str) -> Qwen3TTSConfig:
     """The published sizes."""
     width, inner = {"0b6": (1024, 3072), "1b7": (2048, 6144)}[size]
@@ -82,6 +89,7 @@ def _variant(name: str, kind: Kind, size: str, summary: str, repository: str) ->
         repository,
         (TOKENIZER,),
         settings=Settings(SETTINGS, fits, config),
+        example=EXAMPLES[kind],
     )
 
 
