@@ -35,6 +35,8 @@ CONTROLLED = "tiny"
 """Each of whose parameters is changed; the others have as good as the same."""
 IN_CI = ("tiny", "base")
 """The others by `make parity-full`."""
+FEWEST = {"tiny.en": 15, "large-v3": 10}
+"""Distinct tokens of a transcript, where other than 30: it ends where seeded weights end it, here after 18 and 13."""
 VARIANTS = [
     pytest.param(variant, marks=pytest.mark.parity if variant in IN_CI else pytest.mark.full, id=variant)
     for variant in TENSORS
@@ -101,8 +103,7 @@ def test_tokens_transcripts_and_words_are_upstreams(proven: Proven) -> None:
     assert all(tap.kind == "exact" and tap.error == 0 for tap in [*words, *transcripts])
     found = {case.name.removeprefix("transcribe/"): case.alive for case in proven.cases("transcribe")}
     assert found.keys() == {"plain", "words", "guided", "unspaced"} and found["guided"]["fallbacks"] >= 1
-    # Texts that end where seeded weights end them, unlike those of `decode`: one of tiny.en has 18 tokens.
-    fewest = 30 if AUDIO.is_dir() and proven.variant in IN_CI else 10
+    fewest = FEWEST.get(proven.variant, 30) if AUDIO.is_dir() else 10
     assert all(alive["distinct"] >= fewest for alive in found.values())
     assert found["plain"]["segments"] >= (2 if AUDIO.is_dir() else 1)
 
