@@ -157,11 +157,13 @@ def test_each_model_has_a_progress_bar(
 ) -> None:
     faked("works", "works")
     seen: list[tuple[str, int, int]] = []
-    request = measuring.Request(Plan(1, 0, 0, 1), against=(), only=("short",))
+    request = measuring.Request(Plan(1, 2, 0, 1), against=(), only=("short",))
     for number, each in enumerate(models):
         subject = replace(subject_of(each), name=str(number))
         measuring.benchmark(subject, request, tmp_path, tmp_path, lambda line: None, lambda *told: seen.append(told))
-    assert {what for what, _, _ in seen} == {"0: runs", "1: runs"}
+    own = ("0: works warms up", "0: runs", "1: works warms up", "1: runs")
+    assert list(dict.fromkeys(what for what, _, _ in seen)) == list(own)
+    assert [told[1:] for told in seen if told[0] == own[0]] == [(done, 6) for done in range(1, 7)]  # three steps, twice
 
 
 def test_who_says_nothing_fails_with_a_reason(

@@ -144,8 +144,11 @@ class Run:
         child = self.children[contender] = stack.enter_context(started(contender, entrant.setting))
         if not self.plan.cold_starts:  # else those tell, whose sum is the cold start
             self.measured[contender].add(_parts(child))
-        for _ in range(self.plan.warmup):
-            entrant.asked.warm_up(child, self.items)
+        steps = entrant.asked.steps(self.items) * self.plan.warmup
+        for done, step in enumerate(steps, 1):
+            for _ in entrant.asked.measure(child, step):
+                pass
+            self.progress(f"{self.race.title}: {contender.name} warms up", done, len(steps))
 
     def _rounds(self) -> None:
         """All runs, or those that were finished when somebody ended it: an unfinished one counts for nobody."""

@@ -30,12 +30,6 @@ class Asked(ABC):
         self.contender = contender
         self.choice = choice
 
-    def warm_up(self, child: Child, items: tuple[Item, ...]) -> None:
-        """Do all steps of a run, unmeasured."""
-        for step in self.steps(items):
-            for _ in self.measure(child, step):
-                pass
-
     @abstractmethod
     def cold(self, child: Child, item: Item) -> float | None:
         """Have a fresh process work; returns seconds from its start to its first output, None if it does not tell."""
