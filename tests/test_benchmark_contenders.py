@@ -75,8 +75,12 @@ def test_every_request_begins_with_the_same_random_numbers(tmp_path: Path) -> No
 
 def test_a_voice_that_is_not_prepared_has_no_time(tmp_path: Path) -> None:
     none = changed(fake(tmp_path, "none"), ('self.log("voice")', 'self.log("voice")\n        return False'))
-    ours, other = raced(tmp_path, fake(tmp_path, "ours"), none, plan=ONCE).entrants
+    ours, other = (race := raced(tmp_path, fake(tmp_path, "ours"), none, plan=ONCE)).entrants
     assert ours.of(VOICE) and not other.of(VOICE)
+    nobody = raced(tmp_path, none, plan=ONCE)
+    for each, times in ((race, 2), (nobody, 0)):  # a column, and what it means
+        assert benchmark_html("Said", [each], {}, {}).count(VOICE) == times
+        assert (f"{VOICE}, s" in contender_rows(each)[0]) is bool(times)
 
 
 def test_a_first_token_that_nobody_tells_is_no_latency(tmp_path: Path) -> None:

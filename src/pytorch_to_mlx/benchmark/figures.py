@@ -8,7 +8,19 @@ from itertools import zip_longest
 from statistics import median
 from typing import TYPE_CHECKING
 
-from pytorch_to_mlx.benchmark.results import COLD, FIRST, IMPORT, LATENCY, LOAD, PEAK, SPEED, Measured, Race, number
+from pytorch_to_mlx.benchmark.results import (
+    COLD,
+    FIRST,
+    IMPORT,
+    LATENCY,
+    LOAD,
+    PEAK,
+    SPEED,
+    VOICE,
+    Measured,
+    Race,
+    number,
+)
 from pytorch_to_mlx.presentation.plots import DPI, FAINT, new_figure
 
 if TYPE_CHECKING:
@@ -61,7 +73,8 @@ def start(race: Race) -> bytes | None:
     parts: dict[str, dict[str, float]] = {}
     for each in measured:
         own = {"libraries": median(each.of(IMPORT)), "model": median(each.of(LOAD))}
-        parts[each.name] = {**own, f"{race.first}, voice included": max(0.0, median(each.of(COLD)) - sum(own.values()))}
+        first = f"{race.first}, voice included" if VOICE in race.starting else race.first
+        parts[each.name] = {**own, first: max(0.0, median(each.of(COLD)) - sum(own.values()))}
     figure = new_figure(WIDTH, _height(race, 0.9))
     axes = figure.subplots()
     _stacked(axes, parts)

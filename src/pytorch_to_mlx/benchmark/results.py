@@ -11,7 +11,7 @@ from typing import Any
 
 LATENCY, SPEED, FIRST = "latency", "x real time", "first output"
 COLD, IMPORT, LOAD, VOICE = "cold start", "import", "load", "voice preparation"
-TOKEN, PEAK, AUDIO = "each token", "peak memory", "audio"
+TOKEN, PEAK, DEVICE, AUDIO = "each token", "peak memory", "device memory", "audio"
 
 DEFINITIONS = {
     LATENCY: "Seconds from the request to the whole result: all of the speech, or all of the transcript.",
@@ -32,7 +32,7 @@ DEFINITIONS = {
     TOKEN: "Seconds for each token, or frame of speech, that follows the first.",
     PEAK: "The most that the process held at any time, loading included, mapped files included. What lies in a GPU's "
     "own memory is not in it.",
-    "device memory": "The most that the framework says it held on its device, where that is not the CPU.",
+    DEVICE: "The most that the framework says it held on its device, where that is not the CPU.",
     "folder": "Size on disk of the files that the contender loads.",
     "matmul probe": "10^9 float32 operations a second in a product of matrices of 1024 squared, in the contender's own "
     "process after each piece of work: where contenders differ in it, they did not have the same machine.",
@@ -118,6 +118,16 @@ class Race:
     def speaks(self) -> bool:
         """Whether its models say texts; else they hear recordings."""
         return self.task == "text to speech"
+
+    @property
+    def starting(self) -> list[str]:
+        """What was measured of the start: no voice is prepared where a model transcribes, say."""
+        return [name for name in (COLD, IMPORT, LOAD, VOICE) if any(each.of(name) for each in self.entrants)]
+
+    @property
+    def on_device(self) -> bool:
+        """Whether somebody computed elsewhere than on the CPU."""
+        return any(each.facts["device"] != "cpu" for each in self.entrants)
 
     def ratios(self, entrant: Measured, item: str) -> list[float]:
         """How many times as fast the first entrant was as another, by x real time, in each run."""

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from pytorch_to_mlx.benchmark.results import (
     AUDIO,
-    COLD,
+    DEVICE,
     FIRST,
-    IMPORT,
     LATENCY,
-    LOAD,
     PEAK,
     SPEED,
     TOKEN,
-    VOICE,
     Measured,
     Race,
     number,
@@ -49,19 +46,18 @@ def item_rows(race: Race) -> Table:
 
 def contender_rows(race: Race) -> Table:
     """What every contender costs to start, and holds."""
-    head = ["contender", *(f"{measure}, s" for measure in (COLD, IMPORT, LOAD, VOICE)), "peak memory, GB"]
-    on_device = any(each.facts["device"] != "cpu" for each in race.entrants)
+    head = ["contender", *(f"{measure}, s" for measure in race.starting), "peak memory, GB"]
     rows = [
         [
             each.name,
-            *(spread(each.of(measure)) for measure in (COLD, IMPORT, LOAD, VOICE)),
+            *(spread(each.of(measure)) for measure in race.starting),
             spread(each.of(PEAK)),
-            *([_device_memory(each)] if on_device else []),
+            *([_device_memory(each)] if race.on_device else []),
             number(each.size / 1e9),
         ]
         for each in race.entrants
     ]
-    return [*head, *(["device memory, GB"] if on_device else []), "folder, GB"], rows
+    return [*head, *([f"{DEVICE}, GB"] if race.on_device else []), "folder, GB"], rows
 
 
 def _device_memory(entrant: Measured) -> str:
