@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,20 @@ def test_settings_that_cannot_be(tmp_path: Path, changes: dict[str, Any], messag
         convert(tmp_path, tmp_path / "mlx")
 
 
+@pytest.mark.parametrize("lost", ["voices", "config.json"])
+def test_a_source_that_lacks_something_is_told_what(tmp_path: Path, lost: str) -> None:
+    source = write_source(tmp_path / "source")
+    (source / lost).rename(tmp_path / "elsewhere")
+    wanted = "voices/*.pt" if lost == "voices" else lost
+    with pytest.raises(UnrecognisedSourceError, match=rf"weights of v1\.0 \(kokoro\), .* needs {re.escape(wanted)};"):
+        convert(source, tmp_path / "mlx")
+    with pytest.raises(
+        UnrecognisedSourceError, match=r"v1\.0 \(kokoro\), which also needs config\.json, voices/\*\.pt;"
+    ):
+        convert(source / "kokoro-v1_0.pth", tmp_path / "mlx")
+    assert not (tmp_path / "mlx").exists()
+
+
 def test_a_source_without_voices_is_not_recognised(tmp_path: Path) -> None:
     (tmp_path / "kokoro-v1_0.pth").touch()
     (tmp_path / "config.json").write_text(json.dumps(SETTINGS))
@@ -149,9 +164,21 @@ def test_voices_are_blended_by_their_weights(model: KokoroModel) -> None:
     np.testing.assert_array_equal(voices.blended(model.voices, "AF_Heart"), heart)
 
 
-@pytest.mark.parametrize("wanted", ["bob", "af_heart:x", "af_heart:0", "af_heart++am_adam", ""])
-def test_blends_that_cannot_be(model: KokoroModel, wanted: str) -> None:
-    with pytest.raises(UsageError, match=r"no voice is called|add up to nothing"):
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ("bob", "no voice is called 'bob'"),
+        ("af_heart:0.6+bob:0.4", "no voice is called 'bob'"),
+        ("af_heart:x", "the weight of af_heart is 'x'"),
+        ("af_heart:-1+am_adam:2", "the weight of af_heart is '-1'"),
+        ("af_heart:", "the weight of af_heart is ''"),
+        ("af_heart:0", "add up to nothing"),
+        ("af_heart++am_adam", "no voice is called ''"),
+        ("", "no voice is called ''"),
+    ],
+)
+def test_blends_that_cannot_be(model: KokoroModel, wanted: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         voices.blended(model.voices, wanted)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from pytorch_to_mlx import environments, hub, registry
 from pytorch_to_mlx.checkpoint import Checkpoint, open_checkpoint
-from pytorch_to_mlx.errors import ConfigError, SourceError, UnrecognisedSourceError, UsageError
+from pytorch_to_mlx.errors import CheckpointError, ConfigError, SourceError, UnrecognisedSourceError, UsageError
 from pytorch_to_mlx.port import Asset, Part, Port, Settings, Variant
 
 MOST_SETTINGS = 16 * 2**20  # bytes of a file of settings
@@ -109,7 +109,10 @@ def match(
         with open_checkpoint(resolved.path) as checkpoint:
             # One file is a whole model only where no other part has to come from elsewhere.
             known, fitting = _only(
-                source, candidates, lambda v: _is_one_file(v) and bool(_forms(v.parts[0], checkpoint))
+                source,
+                candidates,
+                lambda v: _is_one_file(v) and bool(_forms(v.parts[0], checkpoint)),
+                lambda v: _absent(v, _Files({resolved.path.name}.__contains__, lambda _: []), checkpoint),
             )
             part = _forms(fitting.parts[0], checkpoint)[0]
         taken = _matched(resolved, known, replace(fitting, parts=(part,)), _Chosen())
@@ -125,7 +128,18 @@ def match(
 
     files = _Files(present, like)
     told = _Told(files, lambda name: resolved.path / name)
-    known, fitting = _only(source, candidates, lambda v: _fits(v, told, include))
+
+    def absent(variant: Variant) -> list[str]:
+        name = next(filter(present, variant.parts[0].files), None)
+        if name is None:
+            return []
+        try:
+            with open_checkpoint(resolved.path / name) as checkpoint:
+                return _absent(variant, files, checkpoint)
+        except CheckpointError:
+            return []
+
+    known, fitting = _only(source, candidates, lambda v: _fits(v, told, include), absent)
     chosen = _chosen(fitting, files, include) or _Chosen()
     return _checked(_matched(resolved, known, _configured(known, fitting, told), chosen))
 
@@ -314,10 +328,24 @@ def _patterns(files: Collection[str]) -> list[str]:
     return patterns
 
 
+def _absent(variant: Variant, files: _Files, checkpoint: Checkpoint) -> list[str]:
+    """What a variant also needs, of a source that has its checkpoint under a name that no other has; else nothing."""
+    first, known = variant.parts[0], [name for _, each in _candidates(None, None) for name in each.parts[0].files]
+    own = [name for name in first.files if files.present(name) and known.count(name) == 1]
+    if variant.settings is None or not own or not _forms(first, checkpoint):
+        return []
+    names = [*variant.settings.files, *(n for a in variant.assets if not a.optional and not a.package for n in a.files)]
+    patterns = [p for a in variant.assets if not a.optional and not a.package for p in a.patterns]
+    return [*(n for n in names if not files.present(n)), *(p for p in patterns if not files.like(p))]
+
+
 def _only(
-    source: str, candidates: Sequence[tuple[Port, Variant]], fits: Callable[[Variant], bool]
+    source: str,
+    candidates: Sequence[tuple[Port, Variant]],
+    fits: Callable[[Variant], bool],
+    absent: Callable[[Variant], list[str]] = lambda _: [],
 ) -> tuple[Port, Variant]:
-    """The one candidate that fits."""
+    """The one candidate that fits; `absent` tells what another lacks whose checkpoint is there."""
     fitting = [each for each in candidates if fits(each[1])]
     if len(fitting) == 1:
         return fitting[0]
@@ -328,6 +356,12 @@ def _only(
         raise UnrecognisedSourceError(
             f"{source} holds {_listed(others)}, not {_listed(candidates)}; choose another --variant, --model or source"
         )
+    for port, variant in candidates:
+        if lacking := absent(variant):
+            raise UnrecognisedSourceError(
+                f"{source} has the weights of {variant.name} ({port.name}), which also needs {', '.join(lacking)}; "
+                "give a folder that has all of them"
+            )
     ports = {port.name: port for port, _ in candidates}
     known = ", ".join(f"{name} ({', '.join(port.variants)})" for name, port in ports.items())
     imports = [variant for port in ports.values() for variant in port.imports.values()]

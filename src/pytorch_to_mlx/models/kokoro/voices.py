@@ -70,8 +70,11 @@ def blended(voices: Voices, wanted: str) -> np.ndarray:
     styles: list[np.ndarray] = []
     for part in re.split(r"[+,]", wanted.replace(" ", "")):
         found = _BLENDED.fullmatch(part)
-        if found is None or found[1].casefold() not in names:
-            raise UsageError(f"no voice is called {part!r}; there are {', '.join(voices)}, and blends: a:0.6+b:0.4")
+        name, _, weight = part.partition(":")
+        if name.casefold() not in names:
+            raise UsageError(f"no voice is called {name!r}; there are {', '.join(voices)}, and blends: a:0.6+b:0.4")
+        if found is None:
+            raise UsageError(f"the weight of {name} is {weight!r}; give a number, as in a:0.6+b:0.4")
         weights.append(float(found[2]) if found[2] else 1.0)
         styles.append(voices[names[found[1].casefold()]])
     if not sum(weights):
