@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -326,6 +329,24 @@ def test_contenders_that_are_not_there_are_a_line_each(
     told = capsys.readouterr().out.splitlines()
     hint = "is left out: it is not installed; install it with: pytorch-to-mlx reference install"
     assert f"upstream PyTorch {hint} kokoro" in told and f"mlx-audio {hint} mlx-audio" in told
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_nothing_stays_of_what_somebody_ends(
+    number: signal.Signals, kokoro: Path, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, seen = tmp_path / "work", []
+    work.mkdir()
+
+    def run(*_: object) -> None:
+        seen.extend(work.iterdir())
+        os.kill(os.getpid(), number)
+        time.sleep(5)
+
+    monkeypatch.setattr(measuring, "run", run)
+    assert run_verb(monkeypatch, "benchmark", kokoro, "--workload", own, "--against", "none", "--work", work) == 130
+    assert seen and not list(work.iterdir())
+    assert signal.getsignal(number) is signal.SIG_DFL, "as before"
 
 
 def test_contenders_are_installed_by_their_environments_name(

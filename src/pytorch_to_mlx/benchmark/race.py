@@ -140,7 +140,7 @@ class Run:
 
     def _load(self, contender: Contender, stack: ExitStack) -> None:
         entrant = self.entrants[contender]
-        self.note(f"{contender.name}: loads and warms up")
+        self.note(f"{contender.name}: loads{' and warms up' if self.plan.warmup else ''}")
         child = self.children[contender] = stack.enter_context(started(contender, entrant.setting))
         if not self.plan.cold_starts:  # else those tell, whose sum is the cold start
             self.measured[contender].add(_parts(child))
@@ -168,6 +168,7 @@ class Run:
     def _round(self, number: int, readings: Mapping[Contender, list[Reading]]) -> None:
         steps = next(iter(self.entrants.values())).asked.steps(self.items)
         what = f"{self.race.title}: runs"
+        self.note(f"run {number + 1} of {self.plan.runs}")
         for done, step in enumerate(steps):
             self.progress(what, number * len(steps) + done, self.plan.runs * len(steps))
             for contender in self._in_turn(number):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import signal
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -313,11 +314,25 @@ class _Report:
 
 @contextmanager
 def _room(work: Path | None) -> Iterator[Path]:
-    """A folder, in that of --work, that is there as long as the block."""
+    """A folder, in that of --work, that is there as long as the block, however somebody ends it."""
     if work is not None and not work.is_dir():
         raise UsageError(f"--work {work}: there is no such folder")
-    with tempfile.TemporaryDirectory(prefix="pytorch-to-mlx-benchmark-", dir=work) as room:
+    with _interruptible(), tempfile.TemporaryDirectory(prefix="pytorch-to-mlx-benchmark-", dir=work) as room:
         yield Path(room)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Within the block a closed terminal and SIGTERM end what is done as Ctrl-C does: folders go, results stay."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    taken = [number for number, handler in before.items() if handler is not signal.SIG_IGN]  # nohup's stays ignored
+    for number in taken:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, before[number])
 
 
 def _print(race: Race) -> None:
