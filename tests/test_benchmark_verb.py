@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -331,22 +331,54 @@ def test_contenders_that_are_not_there_are_a_line_each(
     assert f"upstream PyTorch {hint} kokoro" in told and f"mlx-audio {hint} mlx-audio" in told
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+Handler = signal.Handlers | Callable[[int, object], object]
+
+
+@pytest.fixture
+def handle() -> Iterator[Callable[[int, Handler], object]]:
+    """Sets what this process does at a signal; afterwards all is as it was (this run may be nohup's itself)."""
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)}
+    yield signal.signal
+    for each, handler in before.items():
+        signal.signal(each, handler)
+
+
+def unseen(number: int, _: object) -> None:
+    """In place of the default, which would end this run: what nobody handled is an error."""
+    raise AssertionError(f"nobody took signal {number}")
+
+
+@pytest.mark.parametrize(
+    ("number", "handler", "status"),
+    [
+        (signal.SIGTERM, unseen, 130),
+        (signal.SIGHUP, unseen, 130),
+        pytest.param(signal.SIGHUP, signal.SIG_IGN, 0, id="nohup"),
+    ],
+)
 def test_nothing_stays_of_what_somebody_ends(
-    number: signal.Signals, kokoro: Path, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: signal.Signals,
+    handler: Handler,
+    status: int,
+    handle: Callable[[int, Handler], object],
+    kokoro: Path,
+    own: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     work, seen = tmp_path / "work", []
     work.mkdir()
+    handle(number, handler)
 
     def run(*_: object) -> None:
         seen.extend(work.iterdir())
         os.kill(os.getpid(), number)
-        time.sleep(5)
 
     monkeypatch.setattr(measuring, "run", run)
-    assert run_verb(monkeypatch, "benchmark", kokoro, "--workload", own, "--against", "none", "--work", work) == 130
+    given = ["--workload", own, "--against", "none", "--work", work]
+    assert run_verb(monkeypatch, "benchmark", kokoro, *given) == status
     assert seen and not list(work.iterdir())
-    assert signal.getsignal(number) is signal.SIG_DFL, "as before"
+    assert signal.getsignal(number) is handler, "as before"
 
 
 def test_contenders_are_installed_by_their_environments_name(
