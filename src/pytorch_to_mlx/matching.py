@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import json
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -101,18 +102,16 @@ def match(
         )
         told = _Told(files, fetched)
         port_found, fitting = _only(source, candidates, lambda v: _fits(v, told, include))
-        chosen = _chosen(fitting, files, include) or _Chosen()
+        chosen = _chosen(fitting, files, include)
         resolved = hub.resolve(source, revision=revision, patterns=_patterns(chosen.names), offline=offline)
         return _checked(_matched(resolved, port_found, _configured(port_found, fitting, told), chosen))
     resolved = hub.resolve(source, revision=revision, search_paths=environments.search_paths())
     if resolved.path.is_file():
+        alone = _Told(_Files({resolved.path.name}.__contains__, lambda _: []), lambda _: resolved.path)
         with open_checkpoint(resolved.path) as checkpoint:
             # One file is a whole model only where no other part has to come from elsewhere.
             known, fitting = _only(
-                source,
-                candidates,
-                lambda v: _is_one_file(v) and bool(_forms(v.parts[0], checkpoint)),
-                lambda v: _absent(v, _Files({resolved.path.name}.__contains__, lambda _: []), checkpoint),
+                source, candidates, lambda v: _is_one_file(v) and bool(_forms(v.parts[0], checkpoint)), alone
             )
             part = _forms(fitting.parts[0], checkpoint)[0]
         taken = _matched(resolved, known, replace(fitting, parts=(part,)), _Chosen())
@@ -128,19 +127,8 @@ def match(
 
     files = _Files(present, like)
     told = _Told(files, lambda name: resolved.path / name)
-
-    def absent(variant: Variant) -> list[str]:
-        name = next(filter(present, variant.parts[0].files), None)
-        if name is None:
-            return []
-        try:
-            with open_checkpoint(resolved.path / name) as checkpoint:
-                return _absent(variant, files, checkpoint)
-        except CheckpointError:
-            return []
-
-    known, fitting = _only(source, candidates, lambda v: _fits(v, told, include), absent)
-    chosen = _chosen(fitting, files, include) or _Chosen()
+    known, fitting = _only(source, candidates, lambda v: _fits(v, told, include), told)
+    chosen = _chosen(fitting, files, include)
     return _checked(_matched(resolved, known, _configured(known, fitting, told), chosen))
 
 
@@ -185,7 +173,7 @@ def _read_json(path: Path) -> Any:
 
 def _fits(variant: Variant, told: _Told, include: Collection[str]) -> bool:
     """Whether the variant's files are there, and the source's own configuration agrees."""
-    if _chosen(variant, told.files, include) is None:
+    if _chosen(variant, told.files, include).lacking:
         return False
     settings = variant.settings
     if settings is None or not _tells(settings, told.files):
@@ -269,47 +257,48 @@ def _is_one_file(variant: Variant) -> bool:
 
 @dataclass(frozen=True)
 class _Chosen:
-    """Names within a source: each part's file by prefix, each asset's files by target."""
+    """Names within a source: each part's file by prefix, each asset's files by target, and what is not there."""
 
     parts: Mapping[str, str] = field(default_factory=dict)
     assets: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    lacking: Sequence[str] = ()
 
     @property
     def names(self) -> list[str]:
         return list(dict.fromkeys([*self.parts.values(), *(name for names in self.assets.values() for name in names)]))
 
 
-def _chosen(variant: Variant, files: _Files, include: Collection[str]) -> _Chosen | None:
-    """Each wanted part's file and each wanted asset's files among those present; None if one is missing."""
+def _chosen(variant: Variant, files: _Files, include: Collection[str]) -> _Chosen:
+    """Each wanted part's file and each wanted asset's files among those present, and what is lacking."""
     present = files.present
     parts: dict[str, str] = {}
     assets: dict[str, list[str]] = {}
+    lacking: list[str] = []
     nameless: tuple[str, ...] = ()
     if variant.settings is not None and not _tells(variant.settings, files):
         nameless = variant.settings.generic
         if not nameless:
-            return None
+            lacking += itertools.filterfalse(present, variant.settings.files)
     for part in variant.parts:
         if part.package or (part.optional and part.optional not in include):
             continue
         name = next((f for f in part.files if present(f) and f not in nameless), None)
         if name is None:
-            return None
-        parts[part.prefix] = name
+            lacking.append(" or ".join(part.files))
+        else:
+            parts[part.prefix] = name
     for asset in variant.assets:
         if asset.package or (asset.optional and asset.optional not in include):
             continue
-        if not all(map(present, asset.files)):
-            return None
-        like = [files.like(pattern) for pattern in asset.patterns]
-        if not all(like):
-            return None
+        like = {pattern: files.like(pattern) for pattern in asset.patterns}
+        lacking += itertools.filterfalse(present, asset.files)
+        lacking += (pattern for pattern, names in like.items() if not names)
         assets[asset.target] = [
             *asset.files,
             *filter(present, asset.helpful),
-            *(name for each in like for name in each),
+            *itertools.chain.from_iterable(like.values()),
         ]
-    return _Chosen(parts, assets)
+    return _Chosen(parts, assets, lacking)
 
 
 def _tells(settings: Settings, files: _Files) -> bool:
@@ -328,24 +317,28 @@ def _patterns(files: Collection[str]) -> list[str]:
     return patterns
 
 
-def _absent(variant: Variant, files: _Files, checkpoint: Checkpoint) -> list[str]:
-    """What a variant also needs, of a source that has its checkpoint under a name that no other has; else nothing."""
+def _lacking(variant: Variant, told: _Told | None) -> Sequence[str]:
+    """What a variant also needs, of a local source that has its checkpoint under a name of its own; else nothing."""
+    if told is None or variant.settings is None:  # a repository's checkpoint is not fetched for a message
+        return ()
     first, known = variant.parts[0], [name for _, each in _candidates(None, None) for name in each.parts[0].files]
-    own = [name for name in first.files if files.present(name) and known.count(name) == 1]
-    if variant.settings is None or not own or not _forms(first, checkpoint):
-        return []
-    names = [*variant.settings.files, *(n for a in variant.assets if not a.optional and not a.package for n in a.files)]
-    patterns = [p for a in variant.assets if not a.optional and not a.package for p in a.patterns]
-    return [*(n for n in names if not files.present(n)), *(p for p in patterns if not files.like(p))]
+    own = next((name for name in first.files if told.files.present(name) and known.count(name) == 1), None)
+    if own is None:
+        return ()
+    try:
+        with open_checkpoint(told.path(own)) as checkpoint:
+            return _chosen(variant, told.files, ()).lacking if _forms(first, checkpoint) else ()
+    except CheckpointError:
+        return ()
 
 
 def _only(
     source: str,
     candidates: Sequence[tuple[Port, Variant]],
     fits: Callable[[Variant], bool],
-    absent: Callable[[Variant], list[str]] = lambda _: [],
+    told: _Told | None = None,
 ) -> tuple[Port, Variant]:
-    """The one candidate that fits; `absent` tells what another lacks whose checkpoint is there."""
+    """The one candidate that fits; where none does and `told` is local, says what a known checkpoint lacks."""
     fitting = [each for each in candidates if fits(each[1])]
     if len(fitting) == 1:
         return fitting[0]
@@ -357,7 +350,7 @@ def _only(
             f"{source} holds {_listed(others)}, not {_listed(candidates)}; choose another --variant, --model or source"
         )
     for port, variant in candidates:
-        if lacking := absent(variant):
+        if lacking := _lacking(variant, told):
             raise UnrecognisedSourceError(
                 f"{source} has the weights of {variant.name} ({port.name}), which also needs {', '.join(lacking)}; "
                 "give a folder that has all of them"
