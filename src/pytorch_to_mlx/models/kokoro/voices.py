@@ -16,7 +16,7 @@ from pytorch_to_mlx.models.kokoro.config import STYLE
 FILE = "voices.safetensors"
 PATTERN = "voices/*.pt"
 _NAME = re.compile(r"[\w-]{1,64}")
-_BLENDED = re.compile(r"([\w-]{1,64})(?::(\d{1,6}(?:\.\d{1,6})?))?")
+_WEIGHT = re.compile(r"\d{1,6}(?:\.\d{1,6})?")
 
 Voices = Mapping[str, np.ndarray]
 """By name, (lengths, 256) each: the first is for a text of one phoneme."""
@@ -69,14 +69,13 @@ def blended(voices: Voices, wanted: str) -> np.ndarray:
     weights: list[float] = []
     styles: list[np.ndarray] = []
     for part in re.split(r"[+,]", wanted.replace(" ", "")):
-        found = _BLENDED.fullmatch(part)
-        name, _, weight = part.partition(":")
+        name, colon, weight = part.partition(":")
         if name.casefold() not in names:
             raise UsageError(f"no voice is called {name!r}; there are {', '.join(voices)}, and blends: a:0.6+b:0.4")
-        if found is None:
+        if colon and not _WEIGHT.fullmatch(weight):
             raise UsageError(f"the weight of {name} is {weight!r}; give a number, as in a:0.6+b:0.4")
-        weights.append(float(found[2]) if found[2] else 1.0)
-        styles.append(voices[names[found[1].casefold()]])
+        weights.append(float(weight) if colon else 1.0)
+        styles.append(voices[names[name.casefold()]])
     if not sum(weights):
         raise UsageError(f"the weights of {wanted!r} add up to nothing")
     lengths = min(map(len, styles))
