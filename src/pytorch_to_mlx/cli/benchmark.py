@@ -325,14 +325,14 @@ def _room(work: Path | None) -> Iterator[Path]:
 def _interruptible() -> Iterator[None]:
     """Within the block a closed terminal and SIGTERM end what is done as Ctrl-C does: folders go, results stay."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    taken = [number for number, handler in before.items() if handler is not signal.SIG_IGN]  # nohup's stays ignored
+    taken = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}  # not nohup's
     for number in taken:
         signal.signal(number, signal.default_int_handler)
     try:
         yield
     finally:
-        for number in taken:
-            signal.signal(number, before[number])
+        for number, handler in taken.items():
+            signal.signal(number, handler)
 
 
 def _print(race: Race) -> None:
